@@ -1,0 +1,153 @@
+"""Every check of hostkit: ``nox`` runs the default ones, ``nox -l`` lists all."""
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.5.1"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.error_on_external_run = True
+nox.options.sessions = ["lint", "typing", "tests", "minimal", "samples", "build"]
+
+ROOT = Path(__file__).parent
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+VERSIONS = ("3.11", "3.12", "3.13", "3.14")
+EXTRAS = ",".join(PYPROJECT["project"]["optional-dependencies"])
+
+
+def interpreters() -> dict[str, Path]:
+    """Find one interpreter that really runs for each version, as far as there is one.
+
+    A name on the path proves nothing: pyenv puts one there for every version it has ever heard of, and it fails unless
+    that version is switched on.
+    """
+    installed = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    found = {}
+    for version in VERSIONS:
+        candidates = [Path(sys.executable), *sorted(installed.glob(f"{version}.*/bin/python"))]
+        if on_path := shutil.which(f"python{version}"):
+            candidates.insert(1, Path(on_path))
+        running = next((candidate for candidate in candidates if runs(candidate, version)), None)
+        if running:
+            found[version] = running
+    return found
+
+
+def runs(interpreter: Path, version: str) -> bool:
+    """Tell whether *interpreter* starts and is of *version*."""
+    code = "import sys; print('{}.{}'.format(*sys.version_info))"
+    try:
+        answer = subprocess.run([interpreter, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    except OSError:
+        return False
+    return answer.returncode == 0 and answer.stdout.strip() == version
+
+
+FOUND = interpreters()
+for _version in VERSIONS:
+    print(f"Python {_version}: {FOUND.get(_version, 'not found, left out')}", file=sys.stderr)
+if not FOUND:
+    sys.exit("no Python that hostkit supports was found")
+# nox looks a version up on the path and takes the first name that fits.
+os.environ["PATH"] = os.pathsep.join([*(str(path.parent) for path in FOUND.values()), os.environ["PATH"]])
+OLDEST = next(iter(FOUND))
+
+
+def group(name: str) -> list[str]:
+    """Return the requirements of a dependency group."""
+    return list(nox.project.dependency_groups(PYPROJECT, name))
+
+
+@functools.cache
+def wheel_directory() -> tempfile.TemporaryDirectory[str]:
+    """Return a directory for the wheel; it goes with the process."""
+    return tempfile.TemporaryDirectory(prefix="hostkit-wheel-", ignore_cleanup_errors=True)
+
+
+def wheel(session: nox.Session) -> Path:
+    """Return the wheel of this source tree, which the first session builds."""
+    directory = Path(wheel_directory().name)
+    if not list(directory.iterdir()):
+        session.run("pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(directory), str(ROOT))
+    return next(directory.iterdir())
+
+
+@nox.session(python=OLDEST)
+def lint(session: nox.Session) -> None:
+    """Check rules and format."""
+    session.install(*group("lint"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session(python=OLDEST)
+def typing(session: nox.Session) -> None:
+    """Check types, strictly."""
+    session.install(f".[{EXTRAS}]", *group("typing"))
+    session.run("mypy")
+
+
+@nox.session(python=list(FOUND))
+def tests(session: nox.Session) -> None:
+    """Run all tests against the wheel, on every Python found, and ask for full coverage.
+
+    With arguments of your own (``nox -s tests-3.12 -- tests/test_host.py``) coverage is not asked for.
+    """
+    session.install(f"{wheel(session)}[{EXTRAS}]", *group("test"))
+    if session.posargs:
+        session.run("pytest", *session.posargs)
+        return
+
+    # coverage's .pth file starts it in every process of the environment, so the command is plain `pytest`.
+    data = Path(session.create_tmp()) / "coverage"
+    coverage = {"COVERAGE_FILE": str(data.resolve()), "COVERAGE_PROCESS_START": str(ROOT / "pyproject.toml")}
+    for leftover in data.parent.glob("coverage*"):
+        leftover.unlink()
+    session.run("pytest", "-n", "2", env=coverage)
+    measured = {"COVERAGE_FILE": coverage["COVERAGE_FILE"]}
+    session.run("coverage", "combine", "--quiet", env=measured)
+    session.run("coverage", "report", env=measured)
+
+
+@nox.session(python=OLDEST)
+def minimal(session: nox.Session) -> None:
+    """Run the tests that need no extra on the oldest dependencies, with nothing else installed."""
+    oldest = [requirement.replace(">=", "==") for requirement in PYPROJECT["project"]["dependencies"]]
+    session.install(str(wheel(session)), *oldest, *group("test-minimal"))
+    session.run("pytest", "-n", "2", *session.posargs, env={"TEST_WITHOUT_EXTRAS": "1"})
+
+
+@nox.session(python=OLDEST)
+def samples(session: nox.Session) -> None:
+    """Run every sample as its reader would."""
+    session.install(f"{wheel(session)}[{EXTRAS}]", *group("test"))
+    session.run("pytest", *(session.posargs or ["-n", "2"]), "tests/test_samples.py")
+
+
+@nox.session(python=OLDEST)
+def build(session: nox.Session) -> None:
+    """Build what would be published, and look into it."""
+    session.install(*group("build"))
+    target = Path(session.create_tmp()).resolve() / "dist"
+    shutil.rmtree(target, ignore_errors=True)
+    session.run("pyproject-build", "--outdir", str(target))
+
+    (built,) = target.glob("*.whl")
+    names = zipfile.ZipFile(built).namelist()
+    strangers = [name for name in names if not name.startswith(("hostkit/", "hostkit_py-"))]
+    if strangers or "hostkit/py.typed" not in names:
+        session.error(f"{built.name}: strangers {strangers}, py.typed {'hostkit/py.typed' in names}")
+
+
+@nox.session(python=OLDEST, default=False)
+def benchmarks(session: nox.Session) -> None:
+    """Measure the budgets; arguments go to ``python -m benchmarks``."""
+    session.install(f"{wheel(session)}[{EXTRAS}]", *group("test"))
+    session.run("python", "-m", "benchmarks", *session.posargs)
