@@ -1,0 +1,329 @@
+"""One life of a host: start each step in order, wait for a reason to stop, stop each in reverse."""
+
+import math
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextvars import Context
+
+import anyio
+
+from hostkit import events
+from hostkit._errors import HostFailedError, StartupTimeoutError
+from hostkit._failures import Failures
+from hostkit._ladder import Ladder
+from hostkit._lifetime import HostLifetime
+from hostkit._listeners import Listeners
+from hostkit._logging import LogContexts, log, log_error
+from hostkit._options import HostOptions
+from hostkit._registration import Registration
+from hostkit._root_task import RootTask
+from hostkit._status import HostState, ServiceState
+from hostkit._supervisor import Supervisor
+
+# So many services are begun before others get a turn.
+BATCH = 64
+
+
+class Life:
+    """What exists from one start of a host to its end."""
+
+    def __init__(  # noqa: PLR0913  # what the builder has collected
+        self,
+        steps: Sequence[Sequence[Registration]],
+        options: HostOptions,
+        lifetime: HostLifetime,
+        listeners: Listeners,
+        context: Context,
+        *,
+        detailed: bool,
+    ) -> None:
+        """Prepare, in the running event loop; `live` is to be run in a root task.
+
+        Without *detailed*, nobody listens to the events of single services that go well, and they are not made.
+        """
+        self.root = RootTask()
+        self.time = self.root.time
+        self.steps: list[list[Supervisor]] = [
+            [Supervisor(registration, self, number) for registration in step] for number, step in enumerate(steps)
+        ]
+        self.failures = Failures()
+        self.ladder = Ladder(self, options.shutdown_timeout, options.cancellation_timeout)
+        self.settled = anyio.Event()
+        """Set when every service is ready, or the life has ended before that."""
+        self.ended = anyio.Event()
+        self.started = self.stopping = self.finished = False
+        self.ended_by_itself = False
+        """Whether it stops because nothing was left to do."""
+        self.state_since = self.time()
+        self.detailed = detailed
+        self.on_crash: Callable[[HostFailedError], None] | None = None
+        """Called when a failure stops a host that had started."""
+        self.on_end: Callable[[], None] | None = None
+        """Called at the very end."""
+        self._options = options
+        self._lifetime = lifetime
+        self._listeners = listeners
+        self._contexts = LogContexts(context)
+        self._bell = anyio.Event()
+        self._group: anyio.abc.TaskGroup | None = None
+        self._starting: set[Supervisor] = set()  # of the step whose start is awaited
+        self._unready: set[Supervisor] = set()  # the same, and those that are being restarted
+        self._executing = sum(supervisor.registration.executes for supervisor in self.supervisors())
+        self._loop_has_ended = self._idle_said = False
+
+    def supervisors(self) -> Iterable[Supervisor]:
+        """Return every service, in start order."""
+        return (supervisor for step in self.steps for supervisor in step)
+
+    async def live(self) -> None:
+        """Live from the start to the end; it keeps every failure and never raises."""
+        try:
+            async with anyio.create_task_group() as outer:
+                outer.start_soon(self._watch_loop, name="hostkit: end of the loop")
+                # Behind a shield: trio cancels what is left when its main task ends, and that shall be an ordered stop.
+                with anyio.CancelScope(shield=True):
+                    async with anyio.create_task_group() as self._group:
+                        await self._start()
+                        while not self.stopping:
+                            await self.wait()
+                        await self.ladder.run()
+                        if self.failures.abandoned:
+                            # The group goes on waiting for what was abandoned; nobody else does.
+                            self._finish()
+                self.finished = True
+                outer.cancel_scope.cancel()
+        except BaseException as error:  # noqa: BLE001  # a root task that raises would take the loop with it
+            self._note_broken_group(error)
+        self._finish()
+
+    def begin_stop(self, reason: str, at: float | None = None) -> None:
+        """Begin the stop, which began at the instant *at*; the first reason wins, and a second call does nothing."""
+        if self.stopping:
+            return
+        self.stopping = True
+        now = self.time()
+        self.ladder.begin(now if at is None else min(at, now))
+        reason = self._lifetime._note_reason(reason)  # the host's side of the lifetime
+        self._enter(HostState.STOPPING)
+        self.tell(events.StopRequested(self.ladder.stop_at, reason))
+        self.ring()
+
+    def hurry(self) -> None:
+        """Have everything cancelled at once."""
+        self.ladder.hurry()
+
+    @property
+    def ready(self) -> bool:
+        """Whether every service is ready and nobody has asked for the stop."""
+        return self.started and not self.stopping and self._lifetime.stop_reason is None
+
+    @property
+    def healthy(self) -> bool:
+        """Whether nothing has failed, is stalled or is being restarted."""
+        return not self.failures and not any(
+            supervisor.stalled_since is not None or (supervisor.pending and supervisor.was_ready)
+            for supervisor in self.supervisors()
+        )
+
+    def failure(self) -> HostFailedError | None:
+        """Return a new group over what went wrong, or None."""
+        return self.failures.error()
+
+    def exit_code(self, asked: int | None) -> int:
+        """Return the exit code as it is now; *asked* is the one that a stop request gave."""
+        return self.failures.exit_code(asked)
+
+    # For the ladder and for this life itself.
+
+    def ring(self) -> None:
+        """Wake whoever waits in `wait`."""
+        self._bell.set()
+
+    async def wait(self, deadline: float = math.inf) -> None:
+        """Wait for the next `ring`, at most until *deadline*; asyncio's end of the loop does not cut it short."""
+        try:
+            with anyio.move_on_at(deadline):
+                await self._bell.wait()
+        except anyio.get_cancelled_exc_class():
+            self._survive_cancellation()
+        if self._bell.is_set():
+            self._bell = anyio.Event()
+
+    async def pause(self) -> None:
+        """Let the loop turn once."""
+        try:
+            await anyio.lowlevel.checkpoint()
+        except anyio.get_cancelled_exc_class():
+            self._survive_cancellation()
+
+    def take_unready(self) -> Iterable[Supervisor]:
+        """Return the services whose start, or restart, is pending."""
+        return list(self._unready)
+
+    # For the supervisors.
+
+    @property
+    def group_cancelled(self) -> bool:
+        """Whether the services' group has broken, and every task in it is being cancelled."""
+        return self._group is not None and self._group.cancel_scope.cancel_called
+
+    @property
+    def cancelled_from_outside(self) -> bool:
+        """Whether a cancellation is the end of the loop or of the group, and no failure of a service."""
+        return self._loop_has_ended or self.root.cancelled or self.group_cancelled
+
+    def spawn(self, coroutine: Coroutine[object, object, None], name: str) -> "anyio.TaskHandle[None]":
+        """Run *coroutine* in the services' group, in a copy of the host's context that names the service to the log."""
+        assert self._group is not None
+        return self._group.create_task(coroutine, name=name, context=self._contexts.of(name))
+
+    def tell(self, event: events.HostEvent) -> None:
+        """Hand *event* to the listeners."""
+        self._listeners.tell(event)
+
+    def fail(self, error: Exception, service: str | None = None) -> None:
+        """Keep a failure, which stops the host."""
+        self.failures.add(error, service)
+        if self.stopping:
+            return
+        crashed = self.started
+        who = "the host" if service is None else f"service {service!r}"
+        self.begin_stop(f"{who} failed: {type(error).__name__}: {error}")
+        failure = self.failure()
+        if crashed and self.on_crash is not None and failure is not None:
+            self.on_crash(failure)
+
+    def ask_exit(self, error: BaseException, service: str) -> None:
+        """Take a ``SystemExit`` or ``KeyboardInterrupt`` that a service raised as a request to stop."""
+        if self.failures.exit_request is None:
+            self.failures.exit_request = error
+        self.begin_stop(f"service {service!r} raised {error!r}")
+
+    def on_ready(self, supervisor: Supervisor) -> None:
+        """Take note that a service is ready."""
+        if supervisor in self._unready:
+            self._forget_unready(supervisor)
+
+    def on_restarting(self, supervisor: Supervisor) -> None:
+        """Take note that a service waits to be run again."""
+        self._unready.add(supervisor)
+
+    def on_ended(self, supervisor: Supervisor) -> None:
+        """Take note that a service has ended for good."""
+        if supervisor in self._unready:
+            self._forget_unready(supervisor)
+        if supervisor.state is ServiceState.ABANDONED:
+            self.failures.abandoned = True
+        self._executing -= supervisor.registration.executes
+        self.ladder.on_ended(supervisor)
+        self._check_idle()
+
+    # Inside.
+
+    async def _start(self) -> None:
+        began = self.time()
+        timeout = self._options.startup_timeout
+        deadline = math.inf if timeout is None else began + timeout
+        count = sum(map(len, self.steps))
+        self.tell(events.HostStarting(began, self._options.application_name, count))
+        self._lifetime._pass_on()  # what was asked for before the start
+        begun = 0
+        for step in self.steps:
+            if self.stopping:
+                break
+            self._begin_step(step)
+            await self._wait_for_step(step, deadline)
+            begun += len(step)
+            if begun >= BATCH:
+                begun = 0
+                await self.pause()
+        if self.stopping:
+            return
+        self.started = True
+        self._enter(HostState.STARTED)
+        now = self.time()
+        self.tell(events.HostStarted(now, count, now - began))
+        self.settled.set()
+        self._check_idle()
+
+    def _begin_step(self, step: list[Supervisor]) -> None:
+        for supervisor in step:
+            if not supervisor.registration.ready_at_once:
+                self._starting.add(supervisor)
+                self._unready.add(supervisor)
+        for supervisor in step:
+            supervisor.begin()
+
+    async def _wait_for_step(self, step: list[Supervisor], deadline: float) -> None:
+        while self._starting:
+            if self.stopping:
+                return
+            if self.time() >= deadline:
+                late = [supervisor.name for supervisor in step if supervisor in self._starting]
+                self.fail(StartupTimeoutError(late, self._options.startup_timeout or 0))
+                return
+            await self.wait(deadline)
+
+    def _forget_unready(self, supervisor: Supervisor) -> None:
+        self._unready.discard(supervisor)
+        self._starting.discard(supervisor)
+        if not self._starting:
+            self.ring()
+
+    def _check_idle(self) -> None:
+        """Stop a host that has nothing left to do."""
+        if not self.started or self.stopping or self._executing:
+            return
+        if all(supervisor.registration.executes for supervisor in self.supervisors()):
+            if not any(self.steps):
+                log("WARNING", "the host has no services, and ends")
+            self.ended_by_itself = not self._lifetime.stop_reason
+            self.begin_stop("nothing left to do: every service has ended" if any(self.steps) else "no services")
+        elif not self._idle_said:
+            self._idle_said = True
+            log("WARNING", "no service has anything left to do; the host waits to be stopped")
+
+    def _survive_cancellation(self) -> None:
+        """Go on after asyncio's native cancellation, which means the end of the loop; not when the group is broken."""
+        if self.group_cancelled:
+            raise  # noqa: PLE0704  # called where a cancellation is handled
+        self._note_loop_end()
+
+    async def _watch_loop(self) -> None:
+        try:
+            await anyio.Event().wait()
+        finally:
+            if not self.finished:
+                self._note_loop_end()
+
+    def _note_loop_end(self) -> None:
+        if self._loop_has_ended:
+            return
+        self._loop_has_ended = True
+        if not self.stopping:
+            log("WARNING", "the event loop ends while the host runs; stop the host before")
+        self.begin_stop("event loop ended")
+
+    def _note_broken_group(self, error: BaseException) -> None:
+        """Keep what has broken the services' group: a service that left a scope open, say."""
+        if not isinstance(error, anyio.get_cancelled_exc_class()):
+            log_error("the services' group has failed: {!r}", error, error=error)
+            failure = error if isinstance(error, Exception) else RuntimeError(repr(error))
+            self.fail(failure)
+
+    def _finish(self) -> None:
+        if self.ended.is_set():
+            return
+        self.begin_stop("the services' group has failed")
+        self.finished = True
+        self._enter(HostState.STOPPED)
+        now = self.time()
+        lifetime = self._lifetime
+        self.tell(events.HostStopped(now, lifetime.stop_reason or "", lifetime.exit_code, now - self.ladder.stop_at))
+        self.settled.set()
+        self.ended.set()
+        if self.on_end is not None:
+            self.on_end()
+
+    def _enter(self, state: HostState) -> None:
+        self.state_since = self.time()
+        self._lifetime._enter(state)  # the host's side of the lifetime

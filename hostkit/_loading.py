@@ -1,0 +1,134 @@
+"""Finds what a command-line target names, and makes a host of it."""
+
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from inspect import signature
+from pathlib import Path
+from types import ModuleType
+from typing import get_type_hints
+
+from hostkit import Host, HostBuilder
+from hostkit._errors import LoadError
+from hostkit._options import main_module_name
+from hostkit._stopping import is_async
+
+DEFAULT_NAMES = ("host", "builder", "build")
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is to be run.
+
+    Attributes:
+        value: A host, a builder, or a function that returns either.
+        module: The name of the module that it was found in, for the application's name.
+    """
+
+    value: object
+    module: str | None
+
+
+def load(name: str) -> Target:
+    """Return what the target *name* stands for: ``package.module[:name]`` or ``path/to/file.py[:name]``.
+
+    Raises:
+        LoadError: There is no such file, module or name. A module that is missing inside the target's own code comes
+            out as the `ModuleNotFoundError` that it is.
+    """
+    place, attribute = _split(name)
+    module = _load_file(Path(place)) if place.endswith(".py") or os.sep in place else _load_module(place)
+    return Target(_pick(module, attribute, place), module.__name__)
+
+
+def make_host(target: Target, arguments: Sequence[str], program: str) -> Host:
+    """Make a host of *target*, with *arguments* as flags.
+
+    Raises:
+        LoadError: It is none of what can be run.
+        WrongSettingsError: Flags or settings are wrong.
+    """
+    value = target.value
+    if callable(value) and not isinstance(value, (Host, HostBuilder)):
+        value, arguments = _call(value, arguments, program)
+    if isinstance(value, HostBuilder):
+        value = value.build()
+    if not isinstance(value, Host):
+        message = f"not a host: {value!r}; give a Host, a HostBuilder, or a function that returns either"
+        raise LoadError(message)
+    options = value.options
+    if target.module is not None and options.application_name == main_module_name():
+        options = replace(options, application_name=target.module.rpartition(".")[2])
+    if arguments:
+        from hostkit._settings import read_flags
+
+        options = read_flags(options, arguments, program)
+    value._options = options  # flags reach a host that was built at import, too
+    return value
+
+
+def _split(name: str) -> tuple[str, str | None]:
+    place, colon, attribute = name.rpartition(":")
+    if colon and attribute.isidentifier():
+        return place, attribute
+    return name, None
+
+
+def _load_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        message = f"no such file: {str(path)!r}"
+        raise LoadError(message)
+    # As python itself does for a script: what stands beside it can be imported.
+    sys.path.insert(0, str(path.resolve().parent))
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _load_module(name: str) -> ModuleType:
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
+            message = f"no such module: {name!r}"
+            raise LoadError(message) from None
+        raise
+    except (TypeError, ValueError):
+        message = f"not a module's name: {name!r}"
+        raise LoadError(message) from None
+
+
+def _pick(module: ModuleType, attribute: str | None, place: str) -> object:
+    for name in DEFAULT_NAMES if attribute is None else (attribute,):
+        if hasattr(module, name):
+            return getattr(module, name)
+    wanted = attribute or " or ".join(DEFAULT_NAMES)
+    message = f"{place!r} has no {wanted}"
+    raise LoadError(message)
+
+
+def _call(function: Callable[..., object], arguments: Sequence[str], program: str) -> tuple[object, Sequence[str]]:
+    """Call *function*; return what it returns, and the arguments that are still to be read."""
+    name = getattr(function, "__name__", repr(function))
+    if is_async(function):
+        message = f"{name}() is an async function; a target is made by a plain one"
+        raise LoadError(message)
+    parameters = signature(function).parameters
+    if not parameters:
+        return function(), arguments
+    from hostkit._settings import HostSettings, parse
+
+    first = next(iter(parameters))
+    kind = get_type_hints(function).get(first)
+    if len(parameters) != 1 or not isinstance(kind, type) or not issubclass(kind, HostSettings):
+        message = f"{name}() must take no parameter, or one that is annotated with HostSettings or a subclass of it"
+        raise LoadError(message)
+    return function(parse(kind, arguments, program)), ()

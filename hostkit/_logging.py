@@ -1,0 +1,216 @@
+"""hostkit's own log lines, made from its events, and the set-up of loguru for a process that the host owns.
+
+loguru is imported at the first line: it is slow to import, and importing hostkit prints nothing anyway.
+"""
+
+import sys
+from collections.abc import Callable
+from contextvars import Context, ContextVar, copy_context
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from hostkit import events
+from hostkit._options import HostOptions
+
+if TYPE_CHECKING:
+    from logging import Handler
+
+    from loguru import Logger, Message, Record
+
+LEVELS = MappingProxyType(
+    {"TRACE": 5, "DEBUG": 10, "INFO": 20, "SUCCESS": 25, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
+)
+
+
+def log(
+    level: str, message: str, *args: object, service: str | None = None, error: BaseException | None = None
+) -> None:
+    """Write one line, in the name of *service*, with the traceback of *error*."""
+    logger = _named("hostkit")
+    if service is not None:
+        logger = logger.bind(service=service)
+    logger.opt(exception=error).log(level, message, *args)
+
+
+def log_error(message: str, *args: object, error: BaseException, service: str | None = None) -> None:
+    """Write one line at ERROR with the traceback of *error*."""
+    log("ERROR", message, *args, service=service, error=error)
+
+
+class EventLog:
+    """The listener that makes log lines of events."""
+
+    def __init__(self, options: HostOptions) -> None:
+        """Make no line below the options' ``log_level``."""
+        self._lowest = LEVELS[options.log_level]
+        self.detailed = self._lowest <= LEVELS["DEBUG"]
+        """Whether the start and stop of single services makes lines; if not, those events need not be made."""
+
+    def __call__(self, event: events.HostEvent) -> None:
+        """Write the line of *event*, if it has one."""
+        for kind, (level, line) in _LINES.items():
+            if isinstance(event, kind):
+                if LEVELS[level] >= self._lowest:
+                    message, *args = line(event)
+                    log(
+                        level,
+                        str(message),
+                        *args,
+                        service=getattr(event, "service", None),
+                        error=getattr(event, "error", None),
+                    )
+                return
+
+
+def _at(event: object) -> str:
+    line = getattr(event, "waiting_at", None)
+    return f", at {line}" if line else ""
+
+
+def _plural(count: int) -> str:
+    return "1 service" if count == 1 else f"{count} services"
+
+
+_Line = Callable[[events.HostEvent], tuple[object, ...]]
+
+
+def _line(
+    kind: type[events.HostEvent], level: str, function: Callable[..., tuple[object, ...]]
+) -> tuple[type[events.HostEvent], tuple[str, _Line]]:
+    return kind, (level, function)
+
+
+_LINES = MappingProxyType(
+    dict(
+        (
+            _line(
+                events.HostStarting, "INFO", lambda e: ("starting {} with {}", e.application_name, _plural(e.services))
+            ),
+            _line(events.HostStarted, "INFO", lambda e: ("started {} in {:.2f} s", _plural(e.services), e.duration)),
+            _line(events.StopRequested, "INFO", lambda e: ("stopping: {}", e.reason)),
+            _line(events.HostStopped, "INFO", lambda e: ("stopped in {:.2f} s, exit code {}", e.duration, e.exit_code)),
+            _line(events.ServiceStarting, "DEBUG", lambda e: ("service {} starting", e.service)),
+            _line(events.ServiceStarted, "DEBUG", lambda e: ("service {} started in {:.2f} s", e.service, e.duration)),
+            _line(events.ServiceStopping, "DEBUG", lambda e: ("service {} stopping", e.service)),
+            _line(events.ServiceStopped, "DEBUG", lambda e: ("service {} stopped in {:.2f} s", e.service, e.duration)),
+            _line(events.ServiceFailed, "ERROR", lambda e: ("service {} failed: {!r}", e.service, e.error)),
+            _line(
+                events.ServiceRestarting,
+                "WARNING",
+                lambda e: ("service {} restarting in {:.1f} s, restart {}", e.service, e.delay, e.restarts),
+            ),
+            _line(
+                events.ServiceStalled,
+                "WARNING",
+                lambda e: ("service {} stalled for {:.1f} s{}", e.service, e.duration, _at(e)),
+            ),
+            _line(
+                events.ServiceRecovered,
+                "WARNING",
+                lambda e: ("service {} moves again after {:.1f} s", e.service, e.duration),
+            ),
+            _line(events.ServiceCancelled, "WARNING", lambda e: ("service {} cancelled{}", e.service, _at(e))),
+            _line(
+                events.ServiceAbandoned,
+                "ERROR",
+                lambda e: ("service {} ignores its cancellation, abandoned{}", e.service, _at(e)),
+            ),
+        )
+    )
+)
+
+
+class LogContexts:
+    """Contexts in which loguru's ``extra["service"]`` is set, one for each service.
+
+    ``logger.contextualize`` has to be left again, and would hold a generator for each service all the time. So the
+    context variable that it sets is found, once, and set directly.
+    """
+
+    def __init__(self, base: Context) -> None:
+        """Make contexts that are copies of *base* otherwise."""
+        self._base = base
+        self._variable, self._extra = base.copy().run(_find_variable)
+
+    def of(self, service: str) -> Context:
+        """Return a context of *service*'s own."""
+        context = self._base.copy()
+        context.run(self._variable.set, {**self._extra, "service": service})
+        return context
+
+
+def _find_variable() -> tuple[ContextVar[dict[str, object]], dict[str, object]]:
+    from loguru import logger
+
+    mark = object()
+    with logger.contextualize(hostkit=mark):
+        for variable, value in copy_context().items():
+            if isinstance(value, dict) and value.get("hostkit") is mark:
+                return variable, {key: item for key, item in value.items() if key != "hostkit"}
+    message = "loguru keeps no context variable"  # pragma: no cover  # it has since 0.5
+    raise LookupError(message)  # pragma: no cover
+
+
+def configure(options: HostOptions) -> None:
+    """Set loguru up for a process that the host owns: one sink on standard error, and stdlib `logging` routed in."""
+    import logging
+
+    from loguru import logger
+
+    logger.remove()
+    sink = _write_json if options.log_format == "json" else sys.stderr
+    # No argument values in tracebacks (diagnose), which may be secrets; no queue (enqueue), which os._exit would lose.
+    logger.add(sink, level=options.log_level, format=_text_format, diagnose=False, backtrace=False)
+    logging.basicConfig(handlers=[_logging_handler()], level=LEVELS[options.log_level], force=True)
+
+
+def complete() -> None:
+    """Wait for what loguru has queued, if it was ever used; before the process is left without its usual end."""
+    if "loguru" in sys.modules:
+        from loguru import logger
+
+        logger.complete()
+
+
+def _text_format(record: "Record") -> str:
+    source = "{extra[service]}" if "service" in record["extra"] else "{name}"
+    return (
+        "<green>{time:YYYY-MM-DD HH:mm:ss.SSS}</green> | <level>{level: <8}</level> | "
+        f"<cyan>{source}</cyan> | <level>{{message}}</level>\n{{exception}}"
+    )
+
+
+def _write_json(message: "Message") -> None:
+    import json
+    import traceback
+
+    record = message.record
+    line = {"time": record["time"].isoformat(), "level": record["level"].name, "logger": record["name"]}
+    line |= {"message": record["message"], **record["extra"]}
+    if record["exception"] is not None:
+        line["exception"] = "".join(traceback.format_exception(record["exception"].value))
+    sys.stderr.write(json.dumps(line, default=str) + "\n")
+
+
+def _named(name: str) -> "Logger":
+    """Return loguru's logger under another name than that of the calling module."""
+    from loguru import logger
+
+    def rename(record: "Record") -> None:
+        record["name"] = name
+
+    return logger.patch(rename)
+
+
+def _logging_handler() -> "Handler":
+    import logging
+
+    class ToLoguru(logging.Handler):
+        """Hands stdlib `logging` records to loguru, under the name of their logger."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            level = record.levelname if record.levelname in LEVELS else record.levelno
+            named = _named(record.name)
+            named.opt(exception=record.exc_info).log(level, "{}", record.getMessage())
+
+    return ToLoguru()

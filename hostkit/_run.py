@@ -1,0 +1,290 @@
+"""One run of a service: start, execute and stop, one after the other in one task."""
+
+from collections.abc import Coroutine
+from enum import IntEnum
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import anyio
+
+from hostkit import _where, events
+from hostkit._errors import HostStateError, ServiceCancelledError
+from hostkit._failures import sort_out
+from hostkit._service import BackgroundService, ThreadService
+from hostkit._service_thread import ServiceThread
+from hostkit._status import ServiceState
+from hostkit._stopping import StoppingToken
+from hostkit._thread_stopping import ThreadStoppingToken
+
+if TYPE_CHECKING:
+    from hostkit._supervisor import Supervisor
+
+
+class Phase(IntEnum):
+    """Which hook of a run is awaited."""
+
+    STARTING = 1
+    EXECUTING = 2
+    AWAITING_TURN = 3
+    STOPPING = 4
+    ENDED = 5
+
+
+class Run:
+    """One run of a service.
+
+    The hooks are awaited in one task, because what ``start()`` opens ``stop()`` must be able to close: a cancel scope
+    or a task group belongs to a task. A restart is a new run, in a new task.
+    """
+
+    __slots__ = (
+        "_execute_scope",
+        "_handle",
+        "_supervisor",
+        "_thread",
+        "_turn",
+        "abandoned",
+        "cancelled",
+        "cancelled_at",
+        "ending_since",
+        "failed",
+        "leaving",
+        "overdue",
+        "phase",
+        "ready_at",
+        "since",
+        "token",
+        "told",
+    )
+
+    token: StoppingToken | ThreadStoppingToken
+
+    def __init__(self, supervisor: "Supervisor") -> None:
+        """Prepare; `begin` starts it."""
+        self._supervisor = supervisor
+        self.phase = Phase.STARTING
+        self.ready_at: float | None = None
+        self.ending_since: float | None = None
+        self.told = self.cancelled = self.overdue = self.abandoned = self.failed = False
+        self.cancelled_at: str | None = None
+        self.leaving = False
+        """Whether ``stop()`` is called without waiting for the service's turn: it is to be run again."""
+        self._turn: anyio.Event | None = None
+        self._execute_scope: anyio.CancelScope | None = None
+        self._thread: ServiceThread | None = None
+        self._handle: anyio.TaskHandle[None] | None = None
+
+    @property
+    def pending(self) -> bool:
+        """Whether it is starting and not ready yet."""
+        return self.ready_at is None and self.phase < Phase.STOPPING
+
+    @property
+    def alive(self) -> bool:
+        """Whether its task or its thread still exists."""
+        task = self._handle is not None and self._handle.status in (
+            anyio.TaskHandle.Status.PENDING,
+            anyio.TaskHandle.Status.CANCELLING,
+        )
+        return task or (self._thread is not None and self._thread.alive)
+
+    def begin(self) -> None:
+        """Start the run, in a task of its own."""
+        self.open()
+        supervisor = self._supervisor
+        self._handle = supervisor.life.spawn(self.live(), supervisor.name)
+
+    def begin_after(self, delay: float) -> None:
+        """Start the run after a while, in a task of its own."""
+        supervisor = self._supervisor
+        self._handle = supervisor.life.spawn(self._live_after(delay), supervisor.name)
+
+    def tell(self) -> None:
+        """Set the token, and let ``stop()`` follow."""
+        self.told = True
+        self._note_ending()
+        if self._turn is not None:
+            self._turn.set()
+        self.token._set()
+
+    def cancel(self, *, overdue: bool) -> bool:
+        """Cancel whatever hook is awaited, once; return False where nothing was to be cancelled."""
+        if self.cancelled or self.phase in (Phase.AWAITING_TURN, Phase.ENDED):
+            return False
+        self.cancelled_at = self.waiting_at()
+        self.cancelled = True
+        self.overdue = overdue
+        self._note_ending()
+        registration = self._supervisor.registration
+        in_execute = self.phase is Phase.EXECUTING or (self.phase is Phase.STARTING and not registration.starts)
+        if not in_execute or not registration.stops:
+            self.cancel_task()
+        elif self._execute_scope is not None:
+            self._execute_scope.cancel()
+        return True
+
+    def cancel_task(self) -> None:
+        """Cancel the task, whatever it does, and for good."""
+        if self._handle is not None:
+            self._handle.cancel()
+
+    def abandon(self) -> None:
+        """Wait no longer for what cannot be ended."""
+        self.abandoned = True
+        if self._thread is not None:
+            self._thread.abandon()
+
+    def waiting_at(self, *, deep: bool = False) -> str | None:
+        """Return the line of the service's own code where it is; *deep* looks into the tasks it has made as well."""
+        if self.phase in (Phase.AWAITING_TURN, Phase.ENDED) or self._handle is None:
+            return None
+        if self._thread is not None and self.phase is Phase.EXECUTING:
+            return _where.thread_line(self._thread.ident)
+        coroutine = self._handle.coro
+        return _where.task_lines(coroutine) if deep else _where.coroutine_line(coroutine)
+
+    def open(self) -> None:
+        """Make the token, and be ready at once where nothing has to be awaited for that."""
+        supervisor = self._supervisor
+        registration, root = supervisor.registration, supervisor.life.root
+        self.since = supervisor.enter(ServiceState.STARTING)
+        if registration.kind == "thread":
+            self.token = ThreadStoppingToken(root.time, on_ignored=supervisor.note_ignored_stop)
+        else:
+            self.token = StoppingToken(supervisor, watched=registration.heartbeat_timeout is not None)
+        if supervisor.life.detailed:
+            supervisor.life.tell(events.ServiceStarting(self.since, supervisor.name))
+        if registration.ready_at_once:
+            self._become_ready()
+
+    async def live(self) -> None:
+        """Live from ``start()`` to the end of ``stop()``."""
+        supervisor = self._supervisor
+        registration = supervisor.registration
+        try:
+            if registration.starts:
+                await registration.service.start()
+            if self.cancelled and registration.starts:
+                self.phase = Phase.AWAITING_TURN  # a start that has swallowed its cancellation
+            else:
+                self.phase = Phase.EXECUTING
+                if self.ready_at is None and not registration.takes_task_status:
+                    self._become_ready()
+                if registration.executes:
+                    if registration.stops:
+                        # Cancelling the task would cancel stop() too.
+                        with anyio.CancelScope() as self._execute_scope:
+                            if self.cancelled:
+                                self._execute_scope.cancel()
+                            await self._execute()
+                    else:
+                        await self._execute()
+                    if not self.cancelled:
+                        self._note_return()
+        except BaseException as error:  # noqa: BLE001  # where a service meets its supervisor
+            self._note(error)
+        if registration.stops and self.phase is not Phase.STARTING:
+            await self._stop()
+        self.phase = Phase.ENDED
+        supervisor.on_run_ended(self)
+
+    async def _live_after(self, delay: float) -> None:
+        try:
+            await anyio.sleep(delay)
+        except anyio.get_cancelled_exc_class():
+            if not self.cancelled:  # by somebody else, who has no say in that
+                self._supervisor.life.begin_stop("the wait for a restart was cancelled")
+        if not self.cancelled and not self._supervisor.life.stopping:
+            self.open()
+            await self.live()
+
+    def _execute(self) -> Coroutine[object, object, None]:
+        supervisor = self._supervisor
+        service, token = supervisor.registration.service, self.token
+        if isinstance(token, StoppingToken):
+            assert isinstance(service, BackgroundService)
+            if supervisor.registration.takes_task_status:
+                return service.execute(token, task_status=_Readiness(self))  # type: ignore[call-arg]
+            return service.execute(token)
+        assert isinstance(service, ThreadService)
+        execute = service.execute
+        self._thread = ServiceThread(lambda: execute(token), supervisor.name, supervisor.life.root)
+        return self._thread.run()
+
+    async def _stop(self) -> None:
+        self.phase = Phase.AWAITING_TURN
+        while self._has_to_wait():
+            self._turn = anyio.Event()
+            try:
+                await self._turn.wait()
+            except BaseException as error:  # noqa: BLE001  # a native cancellation; the turn is still to come
+                self._note(error)
+        self.phase = Phase.STOPPING
+        try:
+            await self._supervisor.registration.service.stop()
+        except BaseException as error:  # noqa: BLE001  # where a service meets its supervisor
+            self._note(error)
+
+    def _has_to_wait(self) -> bool:
+        at_once = self.leaving or self.ready_at is None or self.told or self.cancelled
+        return not at_once and not self._supervisor.life.group_cancelled
+
+    def _become_ready(self) -> None:
+        if self.cancelled and self._supervisor.registration.takes_task_status:
+            return  # too late: that start was cut
+        self.ready_at = self._supervisor.life.root.time()
+        self._supervisor.on_run_ready(self)
+
+    def _note_return(self) -> None:
+        if self.ready_at is None:
+            message = f"service {self._supervisor.name!r} returned before it called task_status.started()"
+            self._fail(HostStateError(message))
+        elif not self._supervisor.life.stopping:
+            self._supervisor.on_run_returned(self)
+
+    def _note(self, error: BaseException) -> None:
+        if isinstance(error, GeneratorExit):
+            raise error  # the loop is gone, and this task with it
+        supervisor = self._supervisor
+        failure, exit_request = sort_out(error)
+        if exit_request is not None:
+            supervisor.life.ask_exit(exit_request, supervisor.name)
+        elif failure is None and not self.cancelled and not supervisor.life.cancelled_from_outside:
+            failure = ServiceCancelledError(supervisor.name)
+            failure.__cause__ = error
+        if failure is not None:
+            self._fail(failure)
+
+    def _fail(self, failure: Exception) -> None:
+        self.failed = True
+        self._note_ending()
+        self._supervisor.on_run_failed(self, failure)
+
+    def _note_ending(self) -> None:
+        if self.ending_since is None:
+            self.ending_since = self._supervisor.life.root.time()
+
+
+class _Readiness:
+    """The ``task_status`` of a service."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def started(self, value: object = None) -> None:  # noqa: ARG002  # anyio's signature
+        """Make the service ready; *value* is ignored."""
+        if self._run.ready_at is not None:
+            message = "task_status.started() was called twice"
+            raise HostStateError(message)
+        self._run._become_ready()
+
+
+def running_supervisor(frame: FrameType | None) -> "Supervisor | None":
+    """Return the supervisor whose service runs in this stack, or None: found without any cost to the services."""
+    while frame is not None:
+        if frame.f_code is Run.live.__code__:
+            run = frame.f_locals["self"]
+            assert isinstance(run, Run)
+            return run._supervisor
+        frame = frame.f_back
+    return None

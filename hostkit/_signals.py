@@ -1,0 +1,118 @@
+"""Operating-system signals → the lifetime: the first asks, the second cancels, the third leaves.
+
+The handlers are `signal.signal`'s, installed before the event loop: those of an event loop come too late for a signal
+that arrives before it (which PID 1 would lose), see nothing while the loop is blocked, and do not put back what they
+replaced. A handler neither logs nor raises nor waits: it runs in the middle of any line of the main thread.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Protocol, Self
+
+STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name))
+
+
+class Receiver(Protocol):
+    """What the signals are for."""
+
+    def ask(self, reason: str) -> None:
+        """Take the first signal."""
+
+    def force(self) -> None:
+        """Take the second signal."""
+
+
+class Signals:
+    """Signal handlers for a process that a host owns; a context manager, for the main thread only.
+
+    Signals that come before there is a receiver are kept for it.
+    """
+
+    def __init__(self) -> None:
+        """Install nothing yet."""
+        self._previous: dict[signal.Signals, object] = {}
+        self._received: list[int] = []
+        self._receiver: Receiver | None = None
+
+    def __enter__(self) -> Self:
+        """Install the handlers."""
+        for number in STOP_SIGNALS:
+            self._install(number, self._on_signal)
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Put back what was there before, except where somebody else has taken over meanwhile."""
+        self._receiver = None
+        for number, previous in self._previous.items():
+            ours = getattr(signal.getsignal(number), "__self__", None)
+            if ours is self:
+                signal.signal(number, previous)  # type: ignore[arg-type]  # what getsignal gave
+        self._previous.clear()
+
+    def attach(self, receiver: Receiver) -> None:
+        """Hand what has come and what will come to *receiver*."""
+        self._receiver = receiver
+        # Attached first: a signal in between is told twice, which is harmless, and never missed.
+        for count, number in enumerate(self._received, 1):
+            self._pass_on(count, number)
+
+    def on_dump(self, name: str | None, dump: Callable[[], None]) -> None:
+        """Have *dump* called, in the handler, when the signal *name* comes; nothing where there is none."""
+        if name is not None and hasattr(signal, name):
+            self._dump = dump
+            self._install(getattr(signal, name), self._on_dump)
+
+    def _install(self, number: signal.Signals, handler: Callable[[int, FrameType | None], None]) -> None:
+        self._previous[number] = signal.signal(number, handler)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        # One handler may run inside another: append and len are all the state there is.
+        self._received.append(number)
+        self._pass_on(len(self._received), number)
+
+    def _pass_on(self, count: int, number: int) -> None:
+        if count > 2:  # noqa: PLR2004  # the third
+            leave_by_signal(number)
+        elif self._receiver is not None:
+            if count == 1:
+                self._receiver.ask(f"signal {signal.Signals(number).name}")
+            else:
+                self._receiver.force()
+
+    def _on_dump(self, _number: int, _frame: FrameType | None) -> None:
+        self._dump()
+
+
+def leave_by_signal(number: int) -> None:
+    """End the process as the signal would without a handler; PID 1 cannot die of it and exits with 128 + number."""
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
+    os._exit(128 + number)
+
+
+def send_sigterm() -> None:
+    """Send the own process SIGTERM."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def in_main_thread() -> bool:
+    """Whether signal handlers can be installed here."""
+    return threading.current_thread() is threading.main_thread()
+
+
+def write_error(text: str) -> None:
+    """Write to standard error from a signal handler: not through a buffer that the main thread may be in."""
+    try:
+        descriptor = sys.stderr.fileno()
+    except (AttributeError, OSError, ValueError):
+        descriptor = 2
+    try:
+        os.write(descriptor, text.encode(errors="backslashreplace"))
+    except OSError:
+        return

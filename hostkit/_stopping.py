@@ -1,0 +1,318 @@
+"""The stopping token: how an async service learns that it should finish."""
+
+import math
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from inspect import iscoroutinefunction
+from types import TracebackType
+from typing import Generic, Protocol, Self, TypeVar
+
+import anyio
+
+from hostkit._durations import NOT_GIVEN, Duration, to_period, to_positive_period
+
+T = TypeVar("T")
+
+LONGEST_SLEEP_AFTER_STOP = 1.0
+
+
+class TokenOwner(Protocol):
+    """Who a token belongs to, for what it has to say."""
+
+    def note_ignored_stop(self) -> None:
+        """Say that the service goes on sleeping after the stop."""
+
+    def note_callback_error(self, error: Exception) -> None:
+        """Say that an `on_stop` callback failed."""
+
+
+class StoppingToken:
+    """How a service learns that it should finish; one for each run of a service.
+
+    The stop is a *request*: nothing is interrupted by it but the waits of this token. Its methods belong to the host's
+    event loop; any task of the service may use them.
+
+    Attributes:
+        stop_requested: Whether the stop has been requested. Read it as often as you like; do not set it.
+    """
+
+    __slots__ = ("_active_at", "_callbacks", "_event", "_owner", "_told", "_waits", "_watched", "stop_requested")
+
+    def __init__(self, owner: TokenOwner, *, watched: bool = False) -> None:
+        """Make a token that no stop has reached yet; a *watched* one keeps the time of its last sign of life."""
+        self.stop_requested = False
+        self._owner = owner
+        self._callbacks: dict[object, Callable[[], object]] = {}
+        self._event: anyio.Event | None = None
+        self._told: set[int] | None = None
+        self._waits = 0
+        self._watched = watched
+        self._active_at = -math.inf
+
+    async def sleep(
+        self,
+        duration: Duration | None = None,
+        *,
+        hours: float = NOT_GIVEN,
+        minutes: float = NOT_GIVEN,
+        seconds: float = NOT_GIVEN,
+    ) -> bool:
+        """Sleep, but no longer than until the stop.
+
+        A checkpoint even for 0 and after the stop. After the stop the first call of a task returns at once; a task that
+        ignores the answer and calls again does sleep, up to a second a call, so that its loop cannot spin.
+
+        Args:
+            duration: How long to sleep at most, in seconds or as a `timedelta`.
+            hours: The same in parts, instead of *duration*; the parts are added up.
+            minutes: See *hours*.
+            seconds: See *hours*.
+
+        Returns:
+            True if the stop was requested, False if the time was slept in full.
+
+        Raises:
+            TypeError: No duration, two forms of it, or a value that is none.
+            ValueError: The duration is negative or NaN.
+        """
+        delay = to_period(duration, hours, minutes, seconds, "sleep()")
+        if self.stop_requested:
+            await self._sleep_after_stop(delay)
+            return True
+        with _Wait(self):
+            await anyio.sleep(delay)
+        return self.stop_requested
+
+    async def wait(self) -> None:
+        """Wait until the stop is requested; a checkpoint also when it has been already."""
+        if self._event is None:
+            self._event = anyio.Event()
+            if self.stop_requested:
+                self._event.set()
+        self._waits += 1
+        try:
+            await self._event.wait()
+        finally:
+            self._end_wait()
+
+    def every(
+        self,
+        duration: Duration | None = None,
+        *,
+        hours: float = NOT_GIVEN,
+        minutes: float = NOT_GIVEN,
+        seconds: float = NOT_GIVEN,
+    ) -> AsyncIterator[None]:
+        """Return ticks for ``async for``: the first at once, the next on a fixed grid from it, until the stop.
+
+        A body that overruns its period gets one tick at once for all it has missed, then the grid again. The stop ends
+        the wait for a tick at once, and never interrupts the body. Nothing needs closing after ``break``.
+
+        Args:
+            duration: The period, in seconds or as a `timedelta`.
+            hours: The same in parts, instead of *duration*; the parts are added up.
+            minutes: See *hours*.
+            seconds: See *hours*.
+
+        Raises:
+            TypeError: No period, two forms of it, or a value that is none.
+            ValueError: The period is 0, infinite, negative or NaN.
+        """
+        return _Ticks(self, to_positive_period(duration, hours, minutes, seconds, "every()"))
+
+    def until_stop(self, source: AsyncIterable[T]) -> AsyncIterator[T]:
+        """Return the items of *source* for ``async for``, until the stop or its end.
+
+        The stop ends the wait for the next item, never the body. An item that the source has handed over is never
+        dropped, and anyio's memory streams lose nothing. A generator that is in the middle of fetching is ended by the
+        stop, with what it held. One that keeps a cancel scope or task group open across its ``yield`` cannot be used:
+        put the loop into `cancel_on_stop` instead. Nothing needs closing after ``break``, but what *source* needs.
+        """
+        return _UntilStop(self, source)
+
+    def cancel_on_stop(self) -> AbstractContextManager[anyio.CancelScope]:
+        """Return a context manager whose body is cancelled by the stop; the code after it goes on.
+
+        Entered after the stop, it cancels at once: loop with ``while not stopping_token.stop_requested``, not with
+        ``while True``. When another cancellation comes with the stop (the host's own, say), that one wins, and the
+        code after the block does not run.
+        """
+        return _Wait(self)
+
+    def on_stop(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Have *callback* called at the stop, in the event loop; at once if the stop has come already.
+
+        It must be short and synchronous. An error in it is logged and keeps no other callback from running.
+
+        Returns:
+            A function that takes the registration back; calling it twice, or after the stop, is fine.
+
+        Raises:
+            TypeError: *callback* cannot be called, or is an async function.
+        """
+        require_sync(callback, "on_stop()")
+        if self.stop_requested:
+            self._call(callback)
+            return _do_nothing
+        key = object()
+        self._callbacks[key] = callback
+
+        def undo() -> None:
+            self._callbacks.pop(key, None)
+
+        return undo
+
+    def beat(self) -> None:
+        """Tell the host that the service is alive; see ``heartbeat_timeout`` of `HostBuilder.add_service`.
+
+        The waits of this token need no beat. Cheap, and without effect where no heartbeat is watched.
+        """
+        if self._watched:
+            self._active_at = anyio.current_time()
+
+    def _set(self) -> None:
+        """Set the token and wake every wait, in the order of registration; a second call does nothing."""
+        if self.stop_requested:
+            return
+        self.stop_requested = True
+        if self._event is not None:
+            self._event.set()
+        callbacks, self._callbacks = self._callbacks, {}
+        for callback in callbacks.values():
+            self._call(callback)
+
+    def _call(self, callback: Callable[[], object]) -> None:
+        try:
+            callback()
+        except Exception as error:  # noqa: BLE001  # the user's callback: logged, and no other is kept from running
+            self._owner.note_callback_error(error)
+
+    def _end_wait(self) -> None:
+        self._waits -= 1
+        if self._watched:
+            self._active_at = anyio.current_time()
+
+    async def _sleep_after_stop(self, delay: float) -> None:
+        told = self._told
+        if told is None:
+            told = self._told = set()
+        task = anyio.get_current_task().id
+        if task not in told:
+            told.add(task)
+            await anyio.lowlevel.checkpoint()
+            return
+        self._owner.note_ignored_stop()
+        await anyio.sleep(min(delay, LONGEST_SLEEP_AFTER_STOP))
+
+
+class _Wait:
+    """A wait of a token: a cancel scope that the stop cancels."""
+
+    __slots__ = ("_scope", "_token")
+
+    _scope: anyio.CancelScope
+
+    def __init__(self, token: StoppingToken) -> None:
+        self._token = token
+
+    def __enter__(self) -> anyio.CancelScope:
+        token = self._token
+        # Entered before it is registered: a scope that is not active yet must not be cancelled by the stop.
+        scope = self._scope = anyio.CancelScope()
+        scope.__enter__()
+        token._callbacks[self] = scope.cancel
+        token._waits += 1
+        if token.stop_requested:
+            scope.cancel()
+        return scope
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        self._token._callbacks.pop(self, None)
+        self._token._end_wait()
+        return self._scope.__exit__(exc_type, exc, traceback)
+
+
+class _Ticks:
+    """The ticks of `StoppingToken.every`."""
+
+    __slots__ = ("_ended", "_first", "_index", "_period", "_token")
+
+    def __init__(self, token: StoppingToken, period: float) -> None:
+        self._token = token
+        self._period = period
+        self._first = math.nan
+        self._index = 0  # of the next tick, on the grid that the first one lays
+        self._ended = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> None:
+        token = self._token
+        if self._ended or token.stop_requested:
+            self._ended = True
+            await anyio.lowlevel.checkpoint()
+            raise StopAsyncIteration
+        due = self._first + self._index * self._period if self._index else -math.inf
+        # Every step is a checkpoint, a late one too: a body slower than its period must not starve the others.
+        with _Wait(token):
+            await anyio.sleep(max(0.0, due - anyio.current_time()))
+        if token.stop_requested:
+            self._ended = True
+            raise StopAsyncIteration
+        now = anyio.current_time()
+        if not self._index:
+            self._first = now
+        # Not simply the next one: late ticks coalesce into this one.
+        self._index = max(self._index, math.floor((now - self._first) / self._period)) + 1
+
+
+class _UntilStop(Generic[T]):
+    """The items of `StoppingToken.until_stop`."""
+
+    __slots__ = ("_ended", "_source", "_token")
+
+    def __init__(self, token: StoppingToken, source: AsyncIterable[T]) -> None:
+        self._token = token
+        self._source = aiter(source)
+        self._ended = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        if not self._ended and not self._token.stop_requested:
+            with _Wait(self._token):
+                # What it returns is handed on, even when the stop has come meanwhile.
+                return await anext(self._source)
+        self._ended = True
+        await anyio.lowlevel.checkpoint()
+        raise StopAsyncIteration
+
+
+def require_sync(callback: object, taker: str) -> None:
+    """Refuse what is no synchronous callback, at the line that gave it.
+
+    Raises:
+        TypeError: *callback* cannot be called, or is an async function.
+    """
+    if not callable(callback):
+        message = f"{taker} takes a function, got {callback!r}"
+        raise TypeError(message)
+    if is_async(callback):
+        message = f"{taker} takes a synchronous function, got the async {callback!r}"
+        raise TypeError(message)
+
+
+def is_async(function: object) -> bool:
+    """Return whether calling *function* gives a coroutine; partials and callable objects are looked through."""
+    while isinstance(function, partial):
+        function = function.func
+    return iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+
+
+def _do_nothing() -> None:
+    """Stand in for the undo of a callback that has been called already."""

@@ -1,0 +1,232 @@
+"""One service's life in one life of its host: run after run, and what its ends mean."""
+
+from hostkit import events
+from hostkit._errors import RestartLimitError, ServiceStuckError, StopTimeoutError
+from hostkit._logging import log, log_error
+from hostkit._registration import Registration
+from hostkit._restart import EndAction, Restart
+from hostkit._run import Run
+from hostkit._status import ServiceState
+from hostkit._surroundings import Surroundings
+
+
+class Supervisor:
+    """Runs one service, and decides by its policies what follows when a run ends."""
+
+    __slots__ = (
+        "_counts",
+        "_restart",
+        "ended",
+        "last_failure",
+        "life",
+        "name",
+        "registration",
+        "restarts",
+        "run",
+        "stalled_since",
+        "state",
+        "state_since",
+        "step",
+        "was_ready",
+    )
+
+    def __init__(self, registration: Registration, life: Surroundings, step: int) -> None:
+        """Prepare; `begin` starts the first run."""
+        self.registration = registration
+        self.name = registration.name
+        self.life = life
+        self.step = step
+        self.state = ServiceState.CREATED
+        self.state_since: float | None = None
+        self.run: Run | None = None
+        self.ended = True
+        """Whether nothing of it is to be waited for: it never began, has ended for good, or was abandoned."""
+        self.was_ready = False
+        self.restarts = 0
+        self.last_failure: Exception | None = None
+        self.stalled_since: float | None = None
+        self._restart: Restart | None = None  # what follows the current run
+        self._counts: dict[bool, int] | None = None  # ends in a row, failures and returns
+
+    @property
+    def pending(self) -> bool:
+        """Whether it waits for its first or next run, or such a run is not ready yet."""
+        return not self.ended and self.run is not None and self.run.pending
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether its current run was cancelled."""
+        return self.run is not None and self.run.cancelled
+
+    @property
+    def alive(self) -> bool:
+        """Whether a task or thread of it still exists."""
+        return self.run is not None and self.run.alive
+
+    def waiting_at(self) -> str | None:
+        """Return the line of the service's own code where it is."""
+        return None if self.ended or self.run is None else self.run.waiting_at()
+
+    # What the life asks for.
+
+    def begin(self) -> None:
+        """Start the first run."""
+        self.ended = False
+        self.run = Run(self)
+        self.run.begin()
+
+    def tell(self) -> None:
+        """Tell the service that its turn to stop has come; a start that was cut has no turn."""
+        run = self.run
+        if self.ended or run is None or run.told or (run.cancelled and run.pending):
+            return
+        now = self.enter(ServiceState.STOPPING)
+        if self.life.detailed:
+            self.life.tell(events.ServiceStopping(now, self.name))
+        run.tell()
+
+    def cut(self) -> None:
+        """Cancel a start that is pending when the stop begins, or the wait for the next run."""
+        run = self.run
+        assert run is not None
+        if self.state is ServiceState.RESTARTING:
+            run.cancelled = True
+            run.cancel_task()
+            self._end(ServiceState.STOPPED)
+        elif run.pending:
+            run.token._set()
+            self.cancel(overdue=False)
+
+    def cancel(self, *, overdue: bool = True) -> None:
+        """Cancel the current run, once; *overdue* makes that a failure. A run that waits for its turn is left alone."""
+        run = self.run
+        if not self.ended and run is not None and run.cancel(overdue=overdue):
+            self.life.tell(events.ServiceCancelled(self.life.root.time(), self.name, run.cancelled_at))
+
+    def cancel_everything(self) -> None:
+        """Cancel the task whatever it does, a running ``stop()`` too; the last step before `abandon`."""
+        run = self.run
+        if not self.ended and run is not None:
+            self.cancel()
+            run.cancelled = run.overdue = True
+            run.cancel_task()
+
+    def cancel_stalled(self, silence: float) -> None:
+        """Cancel a stalled run and count that as its failure."""
+        run = self.run
+        if run is not None and not run.cancelled:
+            self.cancel(overdue=False)
+            line = f", at {run.cancelled_at}" if run.cancelled_at else ""
+            run._fail(TimeoutError(f"no sign of life for {silence:g} s{line}"))
+
+    def abandon(self) -> None:
+        """Give the current run up: it has ignored its cancellation."""
+        run = self.run
+        assert run is not None
+        line = run.waiting_at(deep=True)
+        run.abandon()
+        self.life.tell(events.ServiceAbandoned(self.life.root.time(), self.name, line))
+        self.life.fail(ServiceStuckError(self.name, line), self.name)
+        self._end(ServiceState.ABANDONED)
+
+    # What the current run tells.
+
+    def on_run_ready(self, run: Run) -> None:
+        """Take note that the run is ready."""
+        self.was_ready = True
+        if not run.told:
+            self.enter(ServiceState.STARTED)
+        if self.life.detailed and run.ready_at is not None:
+            self.life.tell(events.ServiceStarted(run.ready_at, self.name, run.ready_at - run.since))
+        self.life.on_ready(self)
+
+    def on_run_returned(self, run: Run) -> None:
+        """Decide what the end of ``execute`` means."""
+        policy = self.registration.on_return
+        if isinstance(policy, Restart):
+            self._restart = policy
+            run.leaving = True
+        elif policy is EndAction.STOP_HOST:
+            self.life.begin_stop(f"service {self.name!r} has returned")
+
+    def on_run_failed(self, run: Run, failure: Exception) -> None:
+        """Decide what a failure means; one that stops the host does so at once."""
+        self.last_failure = failure
+        if not run.told:
+            self.enter(ServiceState.FAILED)
+        self.life.tell(events.ServiceFailed(self.life.root.time(), self.name, failure))
+        policy = self.registration.on_failure if self.was_ready and not self.life.stopping else EndAction.STOP_HOST
+        if isinstance(policy, Restart):
+            self._restart = policy
+            run.leaving = True
+        elif policy is EndAction.STOP_HOST:
+            self._restart = None
+            self.life.fail(failure, self.name)
+
+    def on_run_ended(self, run: Run) -> None:
+        """Start the next run, or end for good."""
+        if run.abandoned:
+            return  # gone after all
+        now = self.life.root.time()
+        since = now if run.ending_since is None else run.ending_since
+        if self.life.detailed:
+            self.life.tell(events.ServiceStopped(now, self.name, now - since))
+        if self._restart is not None and not self.life.stopping:
+            self._begin_again(self._restart, run, since)
+            return
+        if run.overdue:
+            self.life.fail(StopTimeoutError(self.name, run.cancelled_at), self.name)
+        self._end(ServiceState.FAILED if run.failed else ServiceState.STOPPED)
+
+    # What its token has to say.
+
+    def note_ignored_stop(self) -> None:
+        """Say that the service goes on sleeping after the stop."""
+        log(
+            "WARNING",
+            "service {} goes on although it was asked to stop: sleep() has returned True, leave the loop then",
+            self.name,
+            service=self.name,
+        )
+
+    def note_callback_error(self, error: Exception) -> None:
+        """Log the error of an ``on_stop`` callback."""
+        log_error("on_stop callback of service {} failed: {!r}", self.name, error, error=error, service=self.name)
+
+    def enter(self, state: ServiceState) -> float:
+        """Enter *state*, and return since when."""
+        self.state = state
+        self.state_since = now = self.life.root.time()
+        return now
+
+    def _begin_again(self, policy: Restart, run: Run, ended_at: float) -> None:
+        self._restart = None
+        counts = self._counts
+        if counts is None or (run.ready_at is not None and ended_at - run.ready_at >= policy.reset_after):
+            counts = self._counts = {True: 0, False: 0}
+        counts[run.failed] += 1
+        count = counts[run.failed]
+        if policy.limit is not None and count > policy.limit:
+            self._give_up(policy, count, self.last_failure if run.failed else None)
+            return
+        self.restarts += 1
+        delay = policy.backoff.delay(count)
+        now = self.enter(ServiceState.RESTARTING)
+        self.life.tell(events.ServiceRestarting(now, self.name, delay, self.restarts))
+        self.life.on_restarting(self)
+        self.run = Run(self)
+        self.run.begin_after(delay)
+
+    def _give_up(self, policy: Restart, count: int, cause: Exception | None) -> None:
+        error = RestartLimitError(self.name, count)
+        error.__cause__ = cause
+        self.last_failure = error
+        self.life.tell(events.ServiceFailed(self.life.root.time(), self.name, error))
+        if policy.then is EndAction.STOP_HOST:
+            self.life.fail(error, self.name)
+        self._end(ServiceState.FAILED)
+
+    def _end(self, state: ServiceState) -> None:
+        self.ended = True
+        self.enter(state)
+        self.life.on_ended(self)

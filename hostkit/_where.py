@@ -1,0 +1,67 @@
+"""The line of code where a task or a thread is."""
+
+import sys
+from collections.abc import Iterator
+from types import FrameType
+
+import anyio
+
+# Where a service waits is its own line, not the one in the library that it waits with.
+_LIBRARIES = frozenset(
+    {"anyio", "asyncio", "concurrent", "contextlib", "hostkit", "outcome", "threading", "trio", "uvloop"}
+)
+
+
+def coroutine_line(coroutine: object) -> str | None:
+    """Return the innermost line of *coroutine* that is the user's own, as ``file.py:12 in function``, or None."""
+    line = None
+    for frame in _awaited_frames(coroutine):
+        if not _is_library(frame):
+            line = frame
+    return line and _describe(line)
+
+
+def task_lines(coroutine: object) -> str | None:
+    """Return the line of *coroutine*, which a task of this loop runs, and those of the tasks that it has made."""
+    lines = [coroutine_line(coroutine)]
+    tasks = anyio.get_running_tasks()
+    parents = {task.id for task in tasks if coroutine in (task.coro, getattr(task.coro, "cr_await", None))}
+    while parents:
+        children = [task for task in tasks if task.parent_id in parents]
+        lines += [coroutine_line(task.coro) for task in children]
+        parents = {task.id for task in children}
+    return "; ".join(dict.fromkeys(line for line in lines if line)) or None
+
+
+def thread_line(thread: int | None) -> str | None:
+    """Return the innermost line of a thread that is the user's own, by the thread's identifier, or None."""
+    frame = None if thread is None else sys._current_frames().get(thread)  # the documented way
+    return frame_line(frame)
+
+
+def frame_line(frame: FrameType | None) -> str | None:
+    """Return the innermost line of a running stack that is the user's own, or None."""
+    while frame is not None and _is_library(frame):
+        frame = frame.f_back
+    return frame and _describe(frame)
+
+
+def _awaited_frames(awaitable: object) -> Iterator[FrameType]:
+    # A coroutine, a generator or an async generator; anything else in the chain ends it.
+    while awaitable is not None:
+        for prefix, inner in (("cr", "cr_await"), ("gi", "gi_yieldfrom"), ("ag", "ag_await")):
+            frame = getattr(awaitable, f"{prefix}_frame", None)
+            if frame is not None:
+                yield frame
+                awaitable = getattr(awaitable, inner)
+                break
+        else:
+            return
+
+
+def _is_library(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0] in _LIBRARIES
+
+
+def _describe(frame: FrameType) -> str:
+    return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_qualname}"
