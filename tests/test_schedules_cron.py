@@ -1,0 +1,198 @@
+"""Cron expressions, and that they agree with the schedules that do without."""
+
+import datetime as dt
+import sys
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hostkit.scheduling import Cron, Daily, Monthly, Schedule, Weekly
+
+pytestmark = pytest.mark.needs("cronsim")
+
+BERLIN = "Europe/Berlin"
+NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
+NAMES = {"datetime": dt, "Cron": Cron, "Monthly": Monthly}
+
+
+@pytest.mark.parametrize(
+    ("make", "code", "english"),
+    [
+        (
+            lambda: Cron("30 3 * * *", tz="Europe/Istanbul"),
+            "Cron('30 3 * * *', tz='Europe/Istanbul')",
+            "every day at 03:30 Europe/Istanbul",
+        ),
+        (
+            lambda: Cron("0  9,17 * * mon-fri"),
+            "Cron('0 9,17 * * mon-fri', tz='UTC')",
+            "weekdays at 09:00 and 17:00 UTC",
+        ),
+        (lambda: Cron("0 0 * * 0,7"), "Cron('0 0 * * 0,7', tz='UTC')", "Sundays at 00:00 UTC"),
+        (lambda: Cron("0 0 15 * *"), "Cron('0 0 15 * *', tz='UTC')", "the 15th of the month at 00:00 UTC"),
+        (lambda: Cron("0 0 L * *"), "Cron('0 0 L * *', tz='UTC')", "the last day of the month at 00:00 UTC"),
+        (
+            lambda: Cron("0 0 LW * *"),
+            "Cron('0 0 LW * *', tz='UTC')",
+            "at 00:00 on the last weekday of every month, UTC",
+        ),
+        (lambda: Cron("0 0 * * 5L"), "Cron('0 0 * * 5L', tz='UTC')", "the last Friday of the month at 00:00 UTC"),
+        (lambda: Cron("0 0 * * sun#2"), "Cron('0 0 * * sun#2', tz='UTC')", "the 2nd Sunday of the month at 00:00 UTC"),
+        (
+            lambda: Cron("0 0 * * mon,5L"),
+            "Cron('0 0 * * mon,5L', tz='UTC')",
+            "at 00:00 on Monday and the last Friday of the month, UTC",
+        ),
+        (
+            lambda: Cron("*/5 * * * *", tz=BERLIN),
+            "Cron('*/5 * * * *', tz='Europe/Berlin')",
+            "every fifth minute of every hour, Europe/Berlin",
+        ),
+        (
+            lambda: Cron("0 9 * * mon-fri", tz=BERLIN).excluding(Monthly("last fri", tz=BERLIN)),
+            "Cron('0 9 * * mon-fri', tz='Europe/Berlin').excluding(Monthly('last fri', '00:00', tz='Europe/Berlin'))",
+            "weekdays at 09:00 Europe/Berlin, except the last Friday of the month",
+        ),
+        (
+            lambda: Cron("0 9 * * *").excluding(Cron("0 0 * * sun")),
+            "Cron('0 9 * * *', tz='UTC').excluding(Cron('0 0 * * sun', tz='UTC'))",
+            "every day at 09:00 UTC, except Sundays",
+        ),
+        (
+            lambda: Cron("0 9 * * *").excluding(Cron("0 0 1 1 *")),
+            "Cron('0 9 * * *', tz='UTC').excluding(Cron('0 0 1 1 *', tz='UTC'))",
+            "every day at 09:00 UTC, except the days of 'at 00:00 on January 1, UTC'",
+        ),
+    ],
+)
+def test_is_written_as_code_and_in_english(make: Callable[[], Schedule], code: str, english: str) -> None:
+    """`repr` is the expression that makes the value; `str` is that of the plain schedule if there is one."""
+    schedule = make()
+
+    assert repr(schedule) == code
+    assert str(schedule) == english
+    assert eval(code, NAMES) == schedule  # noqa: S307  (that it can be is the point)
+
+
+def test_weekday_mornings_except_the_last_friday() -> None:
+    """Ten years of the design's own example, date by date."""
+    schedule = Cron("0 9 * * mon-fri", tz=BERLIN).excluding(Monthly("last fri", tz=BERLIN))
+    zone = ZoneInfo(BERLIN)
+    dates = (date(2026, 1, 1) + timedelta(days=n) for n in range(3652))
+    wanted = [
+        datetime(day.year, day.month, day.day, 9, tzinfo=zone)
+        for day in dates
+        if day.weekday() < 4 or (day.weekday() == 4 and (day + timedelta(days=7)).month == day.month)
+    ]
+
+    runs = schedule.until(datetime(2036, 1, 1, tzinfo=zone)).upcoming(10_000, after=datetime(2026, 1, 1, tzinfo=zone))
+
+    assert runs == wanted
+
+
+@pytest.mark.parametrize("tz", ["UTC", BERLIN, "America/Santiago", "Australia/Lord_Howe"])
+@pytest.mark.parametrize(
+    ("expression", "plain"),
+    [
+        ("30 2 * * *", lambda tz: Daily("02:30", tz=tz)),
+        ("0 0,12 * * sat", lambda tz: Weekly("sat", "00:00", "12:00", tz=tz)),
+        ("15 1 * * sun", lambda tz: Weekly("sun", "01:15", tz=tz)),
+        ("30 2 * * sat,sun,wed", lambda tz: Weekly("wed,sat,sun", "02:30", tz=tz)),
+        ("0 2 31 * *", lambda tz: Monthly(31, "02:00", tz=tz)),
+        ("30 2 L * *", lambda tz: Monthly("last", "02:30", tz=tz)),
+        ("0 0 * * sun#1", lambda tz: Monthly("1st sun", tz=tz)),
+        ("30 2 * * sat#5", lambda tz: Monthly("5th sat", "02:30", tz=tz)),
+        ("30 2 * * 7L", lambda tz: Monthly("last sun", "02:30", tz=tz)),
+    ],
+)
+def test_agrees_with_the_schedules_that_need_no_cron(
+    tz: str, expression: str, plain: Callable[[str], Schedule]
+) -> None:
+    """`Daily`, `Weekly` and `Monthly` have the very runs of the cron expression, from 2024 to 2035."""
+    start, end = datetime(2024, 1, 1, tzinfo=UTC), datetime(2036, 1, 1, tzinfo=UTC)
+    cron = Cron(expression, tz=tz).until(end)
+
+    runs = plain(tz).until(end).upcoming(10_000, after=start)
+
+    assert len(runs) > 12
+    assert [each.isoformat() for each in runs] == [each.isoformat() for each in cron.upcoming(10_000, after=start)]
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("61 * * * *", r"wrong cron expression '61 \* \* \* \*': bad minute; minute \(0-59\)"),
+        ("0 25 * * *", "bad hour"),
+        ("0 0 31 2 *", r"'0 0 31 2 \*': bad day-of-month"),
+        ("0 0 30,31 2 *", "bad day-of-month"),
+        ("0 0 * foo *", "bad month"),
+        ("0 0 * * 8", "bad day-of-week"),
+        ("0 0 */31 2 mon#5", "never comes true"),
+        ("0 0 * *", "has 4 fields instead of 5: minute"),
+        ("0 0 0 * * *", r"has 6 fields instead of 5: .*for seconds take Every\(seconds=...\)"),
+        ("@daily", "has 1 fields instead of 5"),
+        ("", "has 0 fields"),
+    ],
+)
+def test_a_wrong_expression_is_refused_where_it_is_written(expression: str, message: str) -> None:
+    """The error names the expression, the field that is wrong and what would be right; no 31 February either."""
+    with pytest.raises(ValueError, match=message):
+        Cron(expression)
+
+
+@given(st.lists(st.text("0123456789*/-,#LW²monfri", max_size=5), min_size=4, max_size=6).map(" ".join))
+def test_any_text_is_a_schedule_or_a_value_error(expression: str) -> None:
+    """Nonsense of every sort is refused with a `ValueError`, and what is taken has a next run."""
+    try:
+        cron = Cron(expression)
+    except ValueError:
+        return
+
+    assert cron.next_after(NEW_YEAR) is not None
+    assert str(cron).endswith("UTC")
+
+
+def test_an_expression_must_be_text() -> None:
+    """Anything but text is a `TypeError`."""
+    with pytest.raises(TypeError, match="must be text, not 5"):
+        Cron(5)  # type: ignore[arg-type]
+
+
+def test_finds_the_rarest_date() -> None:
+    """A 29 February that is a Sunday comes after 28 years, or after 40 when a century is no leap year."""
+    cron = Cron("0 0 */28 2 sun").excluding(*(date(year, 2, 1) for year in range(2026, 2200)))
+
+    runs = cron.upcoming(4, after=NEW_YEAR)
+
+    assert [run.year for run in runs] == [2032, 2060, 2088, 2128]
+
+
+@pytest.mark.parametrize("expression", ["0 0 29 2 *", "* * 29 2 *"])
+def test_there_is_no_run_after_the_last_year(expression: str) -> None:
+    """Past the year 9999 a schedule has ended."""
+    assert Cron(expression).next_after(datetime(9997, 1, 1, tzinfo=UTC)) is None
+
+
+def test_an_exclusion_that_leaves_nothing_ends_the_schedule() -> None:
+    """The search for a run is bounded also when every date is excluded."""
+    assert Cron("0 9 * * *").excluding(Cron("0 0 * * *")).next_after(NEW_YEAR) is None
+
+
+def test_the_bound_counts_dates_and_not_runs() -> None:
+    """A run every minute may be excluded for weeks on end."""
+    schedule = Cron("* * * * *").excluding(*(date(2026, 1, day) for day in range(1, 32)))
+
+    assert schedule.next_after(NEW_YEAR) == datetime(2026, 2, 1, tzinfo=UTC)
+
+
+def test_without_cronsim_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only `Cron` needs the extra, and it names it."""
+    monkeypatch.setitem(sys.modules, "cronsim", None)
+
+    assert Daily().next_after(NEW_YEAR) is not None
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'hostkit-py\[cron\]'"):
+        Cron("0 9 * * *")
