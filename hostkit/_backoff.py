@@ -3,7 +3,7 @@
 import random
 from dataclasses import dataclass
 
-from hostkit._durations import to_seconds
+from hostkit._durations import to_number, to_seconds
 
 
 @dataclass(frozen=True)
@@ -14,9 +14,9 @@ class Backoff:
     *jitter* times itself more, drawn evenly, so that many processes do not come back in step.
 
     Attributes:
-        initial: The first delay, in seconds.
+        initial: The first delay, in seconds or as a `timedelta`.
         factor: What each further delay is multiplied with; at least 1.
-        maximum: The longest delay before jitter, in seconds.
+        maximum: The longest delay before jitter, in seconds or as a `timedelta`.
         jitter: How much of the delay may be added by chance; 0 for none, 0.5 for up to half.
 
     Raises:
@@ -31,8 +31,13 @@ class Backoff:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        for name in ("initial", "factor", "maximum", "jitter"):
-            to_seconds(getattr(self, name), name)
+        for name, check in (
+            ("initial", to_seconds),
+            ("factor", to_number),
+            ("maximum", to_seconds),
+            ("jitter", to_number),
+        ):
+            object.__setattr__(self, name, check(getattr(self, name), name))
         if self.factor < 1:
             message = f"factor must be at least 1, got {self.factor!r}"
             raise ValueError(message)
@@ -45,5 +50,5 @@ class Backoff:
         try:
             base = min(self.maximum, self.initial * self.factor ** (failures - 1))
         except OverflowError:
-            base = self.maximum
+            base = self.maximum if self.initial else 0.0
         return base * (1 + self.jitter * random.random())  # noqa: S311  # spreads load, keeps no secret

@@ -164,7 +164,7 @@ class HostBuilder:
                 )
                 for service in services
             ]
-        except (TypeError, ValueError):
+        except BaseException:  # of a service's constructor, too
             self._names, self._counts, self._given = before
             raise
         self._steps.append(step)
@@ -182,7 +182,11 @@ class HostBuilder:
         """Return a decorator that adds a function as a service; the options are those of `add_service`.
 
         The function itself stays what it is.
+
+        Raises:
+            HostStateError: The host has been built already.
         """
+        self._require_unbuilt("service()")
 
         def add(function: F) -> F:
             self.add_service(
@@ -245,7 +249,10 @@ class HostBuilder:
         if identity in self._given:
             message = f"{given!r} was added already; a service object belongs into a host once"
             raise ValueError(message)
-        if name is not None and not str.strip(name):
+        if name is not None and not isinstance(name, str):
+            message = f"name must be a text, got {name!r}"
+            raise TypeError(message)
+        if name is not None and not name.strip():
             message = f"name must not be empty, got {name!r}"
             raise ValueError(message)
         if name in self._names:

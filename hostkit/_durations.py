@@ -12,19 +12,32 @@ def to_seconds(value: object, name: str = "duration") -> float:
 
     Raises:
         TypeError: *value* is not a number of seconds or a `timedelta`; a `bool` is neither.
-        ValueError: *value* is negative or NaN.
+        ValueError: *value* is negative, NaN, or more than a float holds.
     """
     if isinstance(value, timedelta):
-        seconds = value.total_seconds()
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        seconds = float(value)
-    else:
-        message = f"{name} must be seconds (a number) or a timedelta, got {value!r}"
+        return to_number(value.total_seconds(), name)
+    return to_number(value, name, "seconds (a number) or a timedelta")
+
+
+def to_number(value: object, name: str, kind: str = "a number") -> float:
+    """Return *value* as a float.
+
+    Raises:
+        TypeError: *value* is not a number; a `bool` is none.
+        ValueError: *value* is negative, NaN, or more than a float holds.
+    """
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        message = f"{name} must be {kind}, got {value!r}"
         raise TypeError(message)
-    if not seconds >= 0:  # NaN compares false with everything
+    try:
+        number = float(value)
+    except OverflowError as error:
+        message = f"{name} is too large: {error}"
+        raise ValueError(message) from None
+    if not number >= 0:  # NaN compares false with everything
         message = f"{name} must not be negative or NaN, got {value!r}"
         raise ValueError(message)
-    return seconds
+    return number
 
 
 NOT_GIVEN = 0.0

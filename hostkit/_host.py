@@ -1,29 +1,32 @@
 """The host: starts its services, keeps them running, and stops them."""
 
+import atexit
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import copy_context
+from functools import partial
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import anyio
 
 from hostkit import _process
+from hostkit._deadman import FAILED_EXIT_CODE, STUCK_EXIT_CODE, leave
+from hostkit._durations import Duration, to_seconds
 from hostkit._errors import HostFailedError, HostStateError
+from hostkit._host_thread import HostThread
 from hostkit._life import Life
 from hostkit._lifetime import HostLifetime
 from hostkit._listeners import Listener, Listeners
 from hostkit._logging import EventLog, log, log_error
 from hostkit._options import HostOptions
 from hostkit._registration import Registration
-from hostkit._run import running_supervisor
+from hostkit._service import HostedService
 from hostkit._signals import send_sigterm
 from hostkit._snapshot import host_status
+from hostkit._stack import running_supervisor
 from hostkit._status import HostState, HostStatus
-
-if TYPE_CHECKING:
-    from hostkit._service import HostedService
 
 FatalCallback = Callable[[HostFailedError], None]
 
@@ -107,6 +110,8 @@ class Host:
         """
         life = self._begin()
         life.on_crash = self._on_crash
+        if self.options.terminate_on_failure:
+            life.on_crashed_end = partial(self._terminate, life)
         try:
             await life.settled.wait()
         except anyio.get_cancelled_exc_class():
@@ -182,6 +187,45 @@ class Host:
         registrations = (registration for step in self._steps for registration in step)
         return host_status(self.options, self.lifetime, self._life, registrations)
 
+    async def check(self, timeout: Duration = 5) -> Mapping[str, Exception | None]:  # noqa: ASYNC109  # for each service, not for the call
+        """Ask every service's `HostedService.check`, side by side.
+
+        Args:
+            timeout: How long each may take, in seconds or as a `timedelta`; one that takes longer has a `TimeoutError`.
+
+        Returns:
+            For each service, in start order, the error that it raised, or None.
+
+        Raises:
+            TypeError: *timeout* is no duration.
+            ValueError: *timeout* is negative or NaN.
+        """
+        seconds = to_seconds(timeout, "timeout")
+        results: dict[str, Exception | None] = dict.fromkeys(self.services)
+
+        async def ask(name: str, service: HostedService) -> None:
+            try:
+                with anyio.fail_after(seconds, reason=f"check() of service {name!r} took longer than {seconds:g} s"):
+                    await service.check()
+            except Exception as error:  # noqa: BLE001  # the answer
+                results[name] = error
+
+        async with anyio.create_task_group() as group:
+            for name, service in self.services.items():
+                group.start_soon(ask, name, service)
+        return MappingProxyType(results)
+
+    def start_in_thread(self) -> HostThread:
+        """Start the host in an event loop of its own on a daemon thread, and return when every service is ready.
+
+        For synchronous apps (WSGI) and scripts. Use the result as a context manager, or call its ``stop()``.
+
+        Raises:
+            HostFailedError: A service failed, or was not ready in time; everything has been stopped again.
+            HostStateError: The host has started and not ended yet.
+        """
+        return HostThread(self)
+
     @asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[None]:
         async with self:
@@ -255,8 +299,14 @@ class Host:
                 callback(failure)
             except Exception as error:  # noqa: BLE001  # the user's callback: logged, and no other is kept from running
                 log_error("on_fatal callback {!r} failed: {!r}", callback, error, error=error)
-        if self.options.terminate_on_failure and self._life is not None:
-            self._life.on_end = send_sigterm
+
+    def _terminate(self, life: Life) -> None:
+        """End the process that embeds a host which has failed, now that the host has ended."""
+        if life.failures.abandoned:
+            leave(STUCK_EXIT_CODE)
+        # Most servers end with 0, or with the signal, after a SIGTERM; where the interpreter has an exit, it is 1.
+        atexit.register(leave, FAILED_EXIT_CODE)
+        send_sigterm()
 
     @staticmethod
     def _is_own(exc: BaseException, failure: HostFailedError) -> bool:

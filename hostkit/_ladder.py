@@ -106,7 +106,7 @@ class Ladder:
                     supervisor.cancel()
                     self._watched[supervisor] = min(now + self._cancellation_timeout, self.leave_at)
         if late:
-            await self._abandon(late)
+            await self.abandon(late)
 
     async def _force(self) -> None:
         """Cancel last step first, and give each an equal share of the time that is left: nobody is starved."""
@@ -124,9 +124,10 @@ class Ladder:
                 await self._life.wait(now + share)
         while self._left and self._life.time() < self.leave_at:
             await self._life.wait(self.leave_at)
-        await self._abandon([supervisor for step in self._life.steps for supervisor in step if not supervisor.ended])
+        await self.abandon([supervisor for step in self._life.steps for supervisor in step if not supervisor.ended])
 
-    async def _abandon(self, supervisors: list[Supervisor]) -> None:
+    async def abandon(self, supervisors: list[Supervisor]) -> None:
+        """Give services up, after a last chance for those that end as soon as they are cancelled once more."""
         for supervisor in supervisors:
             supervisor.cancel_everything()
         for _ in range(LAST_ROUNDS):

@@ -3,19 +3,23 @@
 import math
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextvars import Context
+from types import FrameType
 
 import anyio
 
 from hostkit import events
 from hostkit._errors import HostFailedError, StartupTimeoutError
 from hostkit._failures import Failures
+from hostkit._heartbeat import watch_heartbeats
 from hostkit._ladder import Ladder
+from hostkit._lag import LagMonitor
 from hostkit._lifetime import HostLifetime
 from hostkit._listeners import Listeners
-from hostkit._logging import LogContexts, log, log_error
+from hostkit._logging import LEVELS, LogContexts, log
 from hostkit._options import HostOptions
 from hostkit._registration import Registration
 from hostkit._root_task import RootTask
+from hostkit._stack import describe_block, running_supervisor
 from hostkit._status import HostState, ServiceState
 from hostkit._supervisor import Supervisor
 
@@ -57,9 +61,9 @@ class Life:
         self.detailed = detailed
         self.on_crash: Callable[[HostFailedError], None] | None = None
         """Called when a failure stops a host that had started."""
-        self.on_end: Callable[[], None] | None = None
-        """Called at the very end."""
-        self._options = options
+        self.on_crashed_end: Callable[[], None] | None = None
+        """Called at the very end, if such a failure has stopped it."""
+        self.options = options
         self._lifetime = lifetime
         self._listeners = listeners
         self._contexts = LogContexts(context)
@@ -68,7 +72,8 @@ class Life:
         self._starting: set[Supervisor] = set()  # of the step whose start is awaited
         self._unready: set[Supervisor] = set()  # the same, and those that are being restarted
         self._executing = sum(supervisor.registration.executes for supervisor in self.supervisors())
-        self._loop_has_ended = self._idle_said = False
+        self._lag = None if options.lag_warning is None else LagMonitor(options.lag_warning, self._warn_of_lag)
+        self._loop_has_ended = self._idle_said = self._crashed = False
 
     def supervisors(self) -> Iterable[Supervisor]:
         """Return every service, in start order."""
@@ -79,6 +84,9 @@ class Life:
         try:
             async with anyio.create_task_group() as outer:
                 outer.start_soon(self._watch_loop, name="hostkit: end of the loop")
+                outer.start_soon(watch_heartbeats, self, name="hostkit: heartbeats")
+                if self._lag is not None:
+                    outer.start_soon(self._lag.run, name="hostkit: lag")
                 # Behind a shield: trio cancels what is left when its main task ends, and that shall be an ordered stop.
                 with anyio.CancelScope(shield=True):
                     async with anyio.create_task_group() as self._group:
@@ -118,10 +126,14 @@ class Life:
 
     @property
     def healthy(self) -> bool:
-        """Whether nothing has failed, is stalled or is being restarted."""
-        return not self.failures and not any(
-            supervisor.stalled_since is not None or (supervisor.pending and supervisor.was_ready)
-            for supervisor in self.supervisors()
+        """Whether nothing has failed, is stalled or is being restarted, and the loop turns, if that is watched."""
+        blocked = self._lag is not None and self._lag.blocked
+        return (
+            not self.failures
+            and not blocked
+            and not any(
+                supervisor.stalled or (supervisor.pending and supervisor.was_ready) for supervisor in self.supervisors()
+            )
         )
 
     def failure(self) -> HostFailedError | None:
@@ -183,13 +195,15 @@ class Life:
     def fail(self, error: Exception, service: str | None = None) -> None:
         """Keep a failure, which stops the host."""
         self.failures.add(error, service)
+        if service is None:  # no event tells of it
+            self.log("ERROR", "the host failed: {!r}", error, error=error)
         if self.stopping:
             return
-        crashed = self.started
+        self._crashed = self.started
         who = "the host" if service is None else f"service {service!r}"
         self.begin_stop(f"{who} failed: {type(error).__name__}: {error}")
         failure = self.failure()
-        if crashed and self.on_crash is not None and failure is not None:
+        if self._crashed and self.on_crash is not None and failure is not None:
             self.on_crash(failure)
 
     def ask_exit(self, error: BaseException, service: str) -> None:
@@ -197,6 +211,13 @@ class Life:
         if self.failures.exit_request is None:
             self.failures.exit_request = error
         self.begin_stop(f"service {service!r} raised {error!r}")
+
+    def log(
+        self, level: str, message: str, *args: object, service: str | None = None, error: BaseException | None = None
+    ) -> None:
+        """Write a line that is not below the options' ``log_level``."""
+        if LEVELS[level] >= LEVELS[self.options.log_level]:
+            log(level, message, *args, service=service, error=error)
 
     def on_ready(self, supervisor: Supervisor) -> None:
         """Take note that a service is ready."""
@@ -213,18 +234,21 @@ class Life:
             self._forget_unready(supervisor)
         if supervisor.state is ServiceState.ABANDONED:
             self.failures.abandoned = True
-        self._executing -= supervisor.registration.executes
         self.ladder.on_ended(supervisor)
+
+    def on_rest(self) -> None:
+        """Take note that the loop of one more service has ended for good."""
+        self._executing -= 1
         self._check_idle()
 
     # Inside.
 
     async def _start(self) -> None:
         began = self.time()
-        timeout = self._options.startup_timeout
+        timeout = self.options.startup_timeout
         deadline = math.inf if timeout is None else began + timeout
         count = sum(map(len, self.steps))
-        self.tell(events.HostStarting(began, self._options.application_name, count))
+        self.tell(events.HostStarting(began, self.options.application_name, count))
         self._lifetime._pass_on()  # what was asked for before the start
         begun = 0
         for step in self.steps:
@@ -259,7 +283,7 @@ class Life:
                 return
             if self.time() >= deadline:
                 late = [supervisor.name for supervisor in step if supervisor in self._starting]
-                self.fail(StartupTimeoutError(late, self._options.startup_timeout or 0))
+                self.fail(StartupTimeoutError(late, self.options.startup_timeout or 0))
                 return
             await self.wait(deadline)
 
@@ -275,12 +299,12 @@ class Life:
             return
         if all(supervisor.registration.executes for supervisor in self.supervisors()):
             if not any(self.steps):
-                log("WARNING", "the host has no services, and ends")
+                self.log("WARNING", "the host has no services, and ends")
             self.ended_by_itself = not self._lifetime.stop_reason
             self.begin_stop("nothing left to do: every service has ended" if any(self.steps) else "no services")
         elif not self._idle_said:
             self._idle_said = True
-            log("WARNING", "no service has anything left to do; the host waits to be stopped")
+            self.log("WARNING", "no service has anything left to do; the host waits to be stopped")
 
     def _survive_cancellation(self) -> None:
         """Go on after asyncio's native cancellation, which means the end of the loop; not when the group is broken."""
@@ -300,15 +324,24 @@ class Life:
             return
         self._loop_has_ended = True
         if not self.stopping:
-            log("WARNING", "the event loop ends while the host runs; stop the host before")
+            self.log("WARNING", "the event loop ends while the host runs; stop the host before")
         self.begin_stop("event loop ended")
+
+    def _warn_of_lag(self, seconds: float, frame: FrameType | None) -> None:
+        # In the monitor's thread: the loop is blocked.
+        supervisor = running_supervisor(frame)
+        self.log(
+            "WARNING",
+            "{} for {:.1f} s so far",
+            describe_block(frame),
+            seconds,
+            service=None if supervisor is None else supervisor.name,
+        )
 
     def _note_broken_group(self, error: BaseException) -> None:
         """Keep what has broken the services' group: a service that left a scope open, say."""
         if not isinstance(error, anyio.get_cancelled_exc_class()):
-            log_error("the services' group has failed: {!r}", error, error=error)
-            failure = error if isinstance(error, Exception) else RuntimeError(repr(error))
-            self.fail(failure)
+            self.fail(error if isinstance(error, Exception) else RuntimeError(repr(error)))
 
     def _finish(self) -> None:
         if self.ended.is_set():
@@ -321,8 +354,8 @@ class Life:
         self.tell(events.HostStopped(now, lifetime.stop_reason or "", lifetime.exit_code, now - self.ladder.stop_at))
         self.settled.set()
         self.ended.set()
-        if self.on_end is not None:
-            self.on_end()
+        if self._crashed and self.on_crashed_end is not None:
+            self.on_crashed_end()
 
     def _enter(self, state: HostState) -> None:
         self.state_since = self.time()

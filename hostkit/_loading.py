@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from inspect import signature
 from pathlib import Path
 from types import ModuleType
-from typing import get_type_hints
 
 from hostkit import Host, HostBuilder
 from hostkit._errors import LoadError
@@ -84,8 +83,9 @@ def _load_file(path: Path) -> ModuleType:
     # As python itself does for a script: what stands beside it can be imported.
     sys.path.insert(0, str(path.resolve().parent))
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
+    if spec is None or spec.loader is None:
+        message = f"not a Python file: {str(path)!r}; its name must end in .py"
+        raise LoadError(message)
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
     spec.loader.exec_module(module)
@@ -93,6 +93,10 @@ def _load_file(path: Path) -> ModuleType:
 
 
 def _load_module(name: str) -> ModuleType:
+    # Looked at here: a TypeError or ValueError of the import may be one of the module's own.
+    if not name or name.startswith("."):
+        message = f"not a module's name: {name!r}"
+        raise LoadError(message)
     sys.path.insert(0, str(Path.cwd()))
     try:
         return importlib.import_module(name)
@@ -101,9 +105,6 @@ def _load_module(name: str) -> ModuleType:
             message = f"no such module: {name!r}"
             raise LoadError(message) from None
         raise
-    except (TypeError, ValueError):
-        message = f"not a module's name: {name!r}"
-        raise LoadError(message) from None
 
 
 def _pick(module: ModuleType, attribute: str | None, place: str) -> object:
@@ -121,13 +122,12 @@ def _call(function: Callable[..., object], arguments: Sequence[str], program: st
     if is_async(function):
         message = f"{name}() is an async function; a target is made by a plain one"
         raise LoadError(message)
-    parameters = signature(function).parameters
+    parameters = signature(function, eval_str=True).parameters.values()
     if not parameters:
         return function(), arguments
     from hostkit._settings import HostSettings, parse
 
-    first = next(iter(parameters))
-    kind = get_type_hints(function).get(first)
+    kind = next(iter(parameters)).annotation
     if len(parameters) != 1 or not isinstance(kind, type) or not issubclass(kind, HostSettings):
         message = f"{name}() must take no parameter, or one that is annotated with HostSettings or a subclass of it"
         raise LoadError(message)

@@ -2,18 +2,16 @@
 
 import math
 from contextlib import ExitStack
-from types import FrameType
 from typing import TYPE_CHECKING, Self
 
 import anyio
 
-from hostkit import _where
 from hostkit._deadman import STUCK_EXIT_CODE, DeadMan, leave
 from hostkit._errors import HostStateError
 from hostkit._logging import configure, log
-from hostkit._run import running_supervisor
 from hostkit._signals import Signals, in_main_thread, write_error
 from hostkit._snapshot import status_lines
+from hostkit._stack import describe_block
 
 if TYPE_CHECKING:
     from hostkit._host import Host
@@ -121,14 +119,6 @@ class _Ownership:
     def dump(self) -> None:
         """Print the status."""
         write_error(status_lines(self._host.status()))
-
-
-def describe_block(frame: FrameType | None) -> str:
-    """Say in words what blocks the event loop, by the stack of its thread."""
-    supervisor = running_supervisor(frame)
-    line = _where.frame_line(frame)
-    who = "the event loop is blocked" if supervisor is None else f"service {supervisor.name!r} blocks the event loop"
-    return who + (f" at {line}" if line else "")
 
 
 def _raise_outcome(host: "Host") -> None:

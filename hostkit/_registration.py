@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Awaitable, Callable
+from functools import partial
 from inspect import Parameter, signature
 
 from hostkit._durations import Duration, to_seconds
 from hostkit._restart import EndAction, Restart
 from hostkit._service import BackgroundService, FunctionService, HostedService, ThreadFunctionService, ThreadService
-from hostkit._stopping import is_async
+from hostkit._stopping import is_async, is_generator
 
 Policy = EndAction | Restart
 
@@ -86,12 +87,14 @@ class Registration:
         if isinstance(service, FunctionService):
             self.takes_task_status = takes_task_status(service.function)
         elif isinstance(service, BackgroundService):
+            _refuse_generator(service.execute, f"{kind}.execute")
             if not is_async(service.execute):
                 message = f"{kind}.execute must be an async function (a ThreadService has a blocking one)"
                 raise TypeError(message)
             self.takes_task_status = takes_task_status(service.execute)
             _check_execute(service.execute, kind, takes_task_status=self.takes_task_status)
         elif isinstance(service, ThreadService):
+            _refuse_generator(service.execute, f"{kind}.execute")
             if is_async(service.execute):
                 message = f"{kind}.execute must be a blocking function (a BackgroundService has an async one)"
                 raise TypeError(message)
@@ -127,13 +130,14 @@ def default_name(given: object) -> str:
     """Return the name of a service by its class or function: ``log-cleanup`` for ``LogCleanup`` and ``log_cleanup``."""
     if isinstance(given, (FunctionService, ThreadFunctionService)):
         function: object = given.function
-        while hasattr(function, "func"):
+        while isinstance(function, partial):
             function = function.func
         words = getattr(function, "__name__", type(function).__name__)
     else:
         words = type(given).__name__
-    parts = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^0-9A-Za-z]+", "-", words)
-    return parts.strip("-").lower()
+    parts = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[\W_]+", "-", words)
+    # A function may be named "_".
+    return parts.strip("-").lower() or "service"
 
 
 def takes_task_status(function: Callable[..., object]) -> bool:
@@ -148,6 +152,7 @@ def takes_token(function: Callable[..., object]) -> bool:
 
 
 def _function_service(function: Callable[..., object]) -> HostedService:
+    _refuse_generator(function, repr(function))
     with_token = takes_token(function)
     asynchronous = is_async(function)
     extra: dict[str, object] = {"task_status": None} if asynchronous and takes_task_status(function) else {}
@@ -177,6 +182,12 @@ def _check_execute(execute: Callable[..., object], kind: str, *, takes_task_stat
             f"{kind}.execute must take the stopping token and nothing else: execute(self, stopping_token) ({error})"
         )
         raise TypeError(message) from None
+
+
+def _refuse_generator(function: object, words: str) -> None:
+    if is_generator(function):
+        message = f"{words} must not have a yield: nothing of it would run"
+        raise TypeError(message)
 
 
 def _checked_policy(name: str, policy: object) -> Policy:

@@ -2,7 +2,6 @@
 
 from collections.abc import Coroutine
 from enum import IntEnum
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import anyio
@@ -44,6 +43,7 @@ class Run:
         "_thread",
         "_turn",
         "abandoned",
+        "active_at",
         "cancelled",
         "cancelled_at",
         "ending_since",
@@ -53,6 +53,7 @@ class Run:
         "phase",
         "ready_at",
         "since",
+        "stalled_since",
         "token",
         "told",
     )
@@ -66,6 +67,8 @@ class Run:
         self.ready_at: float | None = None
         self.ending_since: float | None = None
         self.told = self.cancelled = self.overdue = self.abandoned = self.failed = False
+        self.active_at = 0.0
+        self.stalled_since: float | None = None
         self.cancelled_at: str | None = None
         self.leaving = False
         """Whether ``stop()`` is called without waiting for the service's turn: it is to be run again."""
@@ -78,6 +81,11 @@ class Run:
     def pending(self) -> bool:
         """Whether it is starting and not ready yet."""
         return self.ready_at is None and self.phase < Phase.STOPPING
+
+    @property
+    def idle(self) -> bool:
+        """Whether it waits in its token."""
+        return self.token._waits > 0
 
     @property
     def alive(self) -> bool:
@@ -146,12 +154,13 @@ class Run:
     def open(self) -> None:
         """Make the token, and be ready at once where nothing has to be awaited for that."""
         supervisor = self._supervisor
-        registration, root = supervisor.registration, supervisor.life.root
+        registration = supervisor.registration
+        pulse = None if registration.heartbeat_timeout is None else self._beat
         self.since = supervisor.enter(ServiceState.STARTING)
         if registration.kind == "thread":
-            self.token = ThreadStoppingToken(root.time, on_ignored=supervisor.note_ignored_stop)
+            self.token = ThreadStoppingToken(supervisor.note_ignored_stop, pulse)
         else:
-            self.token = StoppingToken(supervisor, watched=registration.heartbeat_timeout is not None)
+            self.token = StoppingToken(supervisor, pulse)
         if supervisor.life.detailed:
             supervisor.life.tell(events.ServiceStarting(self.since, supervisor.name))
         if registration.ready_at_once:
@@ -214,9 +223,12 @@ class Run:
     async def _stop(self) -> None:
         self.phase = Phase.AWAITING_TURN
         while self._has_to_wait():
+            self._supervisor.rest()
             self._turn = anyio.Event()
             try:
-                await self._turn.wait()
+                # A scope that start() has left open may be cancelled: that must not end this wait, again and again.
+                with anyio.CancelScope(shield=True):
+                    await self._turn.wait()
             except BaseException as error:  # noqa: BLE001  # a native cancellation; the turn is still to come
                 self._note(error)
         self.phase = Phase.STOPPING
@@ -232,8 +244,14 @@ class Run:
     def _become_ready(self) -> None:
         if self.cancelled and self._supervisor.registration.takes_task_status:
             return  # too late: that start was cut
-        self.ready_at = self._supervisor.life.root.time()
+        self.ready_at = self.active_at = self._supervisor.life.root.time()
         self._supervisor.on_run_ready(self)
+
+    def _beat(self) -> None:
+        """Take a sign of life, from any thread."""
+        self.active_at = self._supervisor.life.root.time()
+        if self.stalled_since is not None:
+            self._supervisor.life.root.post(self._supervisor.recover)
 
     def _note_return(self) -> None:
         if self.ready_at is None:
@@ -277,14 +295,3 @@ class _Readiness:
             message = "task_status.started() was called twice"
             raise HostStateError(message)
         self._run._become_ready()
-
-
-def running_supervisor(frame: FrameType | None) -> "Supervisor | None":
-    """Return the supervisor whose service runs in this stack, or None: found without any cost to the services."""
-    while frame is not None:
-        if frame.f_code is Run.live.__code__:
-            run = frame.f_locals["self"]
-            assert isinstance(run, Run)
-            return run._supervisor
-        frame = frame.f_back
-    return None

@@ -91,14 +91,17 @@ class HostSettings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read each source twice: the host's fields with the host's prefix, the others with the subclass's own."""
         env_file = getattr(dotenv_settings, "env_file", None)
+        encoding = getattr(dotenv_settings, "env_file_encoding", None)
         secrets = getattr(file_secret_settings, "secrets_dir", None)
+        # Whatever a subclass sets for its own fields.
+        host: dict[str, Any] = {"case_sensitive": False, "env_prefix": PREFIX}
         return (
             init_settings,
-            _HostFields(EnvSettingsSource(settings_cls, env_prefix=PREFIX), host=True),
+            _HostFields(EnvSettingsSource(settings_cls, **host), host=True),
             _HostFields(env_settings, host=False),
-            _HostFields(DotEnvSettingsSource(settings_cls, env_file=env_file, env_prefix=PREFIX), host=True),
+            _HostFields(DotEnvSettingsSource(settings_cls, env_file, encoding, **host), host=True),
             _HostFields(dotenv_settings, host=False),
-            _HostFields(SecretsSettingsSource(settings_cls, secrets_dir=secrets, env_prefix=PREFIX), host=True),
+            _HostFields(SecretsSettingsSource(settings_cls, secrets, **host), host=True),
             _HostFields(file_secret_settings, host=False),
         )
 
@@ -119,7 +122,13 @@ class _HostFields(PydanticBaseSettingsSource):
         """Return the values of the source that are wanted."""
         # What has been read by the sources before is looked at by some: it belongs to this one, and to that.
         self._source._set_current_state(self.current_state)
-        return {name: value for name, value in self._source().items() if (name in OPTION_NAMES) is self._host}
+        return {name: value for name, value in self._source().items() if self._is_wanted(name)}
+
+    def _is_wanted(self, name: str) -> bool:
+        if self._host:
+            return name in OPTION_NAMES
+        # A `.env` file gives the host's variables to a subclass with another prefix as unknown ones, in full.
+        return name not in OPTION_NAMES and not name.upper().startswith(PREFIX)
 
 
 class _FlagsOnly(HostSettings):
@@ -184,14 +193,19 @@ def parse(kind: type[S], arguments: Sequence[str] | None, program: str | None = 
 
 
 def _problem(kind: type[HostSettings], problem: Mapping[str, Any], flags: set[str]) -> str:
-    location = problem["loc"]
-    name = str(location[0]) if location else ""
+    words = str(problem["msg"]).removeprefix("Value error, ").partition(", got ")[0]
+    if not problem["loc"]:
+        return words
+    name, *inside = map(str, problem["loc"])
+    field = kind.model_fields.get(name)
     flag = "--" + name.replace("_", "-")
     variable = ((PREFIX if name in OPTION_NAMES else kind.model_config.get("env_prefix") or "") + name).upper()
-    if problem["type"] == "missing":
+    if field is None:  # found by its alias, which is the whole name of the variable
+        variable = name
+    if problem["type"] == "missing" and not inside:
         return f"{flag} (or {variable}) is required"
-    words = str(problem["msg"]).removeprefix("Value error, ").partition(", got ")[0]
-    field = kind.model_fields.get(name)
-    value = "…" if field is not None and "Secret" in repr(field.annotation) else str(problem["input"])
-    where = f"{flag} {value}" if name in flags else f"{variable}={value}"
-    return f"{where}: {words[:1].lower()}{words[1:]}" if name else words
+    words = ": ".join([*inside, words[:1].lower() + words[1:]])
+    # What is, or may be in, a secret is not shown.
+    shown = field is not None and not inside and "Secret" not in repr(field.annotation)
+    value = ("none" if problem["input"] is None else problem["input"]) if shown else "…"
+    return f"{flag} {value}: {words}" if name in flags else f"{variable}={value}: {words}"

@@ -63,7 +63,7 @@ def _service_status(supervisor: Supervisor, now: float) -> ServiceStatus:
         since=None if supervisor.state_since is None else _instant(now - supervisor.state_since),
         restarts=supervisor.restarts,
         last_failure=None if failure is None else f"{type(failure).__name__}: {failure}",
-        stalled=supervisor.stalled_since is not None,
+        stalled=supervisor.stalled,
         waiting_at=supervisor.waiting_at(),
     )
 

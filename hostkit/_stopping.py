@@ -4,7 +4,7 @@ import math
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import AbstractContextManager
 from functools import partial
-from inspect import iscoroutinefunction
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
 
@@ -21,7 +21,7 @@ class TokenOwner(Protocol):
     """Who a token belongs to, for what it has to say."""
 
     def note_ignored_stop(self) -> None:
-        """Say that the service goes on sleeping after the stop."""
+        """Say, once, that the service goes on sleeping after the stop."""
 
     def note_callback_error(self, error: Exception) -> None:
         """Say that an `on_stop` callback failed."""
@@ -37,18 +37,18 @@ class StoppingToken:
         stop_requested: Whether the stop has been requested. Read it as often as you like; do not set it.
     """
 
-    __slots__ = ("_active_at", "_callbacks", "_event", "_owner", "_told", "_waits", "_watched", "stop_requested")
+    __slots__ = ("_callbacks", "_event", "_owner", "_pulse", "_told", "_waits", "_warned", "stop_requested")
 
-    def __init__(self, owner: TokenOwner, *, watched: bool = False) -> None:
-        """Make a token that no stop has reached yet; a *watched* one keeps the time of its last sign of life."""
+    def __init__(self, owner: TokenOwner, pulse: Callable[[], None] | None = None) -> None:
+        """Make a token that no stop has reached yet; *pulse* is called at every sign of life, where one is wanted."""
         self.stop_requested = False
         self._owner = owner
         self._callbacks: dict[object, Callable[[], object]] = {}
         self._event: anyio.Event | None = None
         self._told: set[int] | None = None
+        self._warned = False
         self._waits = 0
-        self._watched = watched
-        self._active_at = -math.inf
+        self._pulse = pulse
 
     async def sleep(
         self,
@@ -90,7 +90,7 @@ class StoppingToken:
             self._event = anyio.Event()
             if self.stop_requested:
                 self._event.set()
-        self._waits += 1
+        self._begin_wait()
         try:
             await self._event.wait()
         finally:
@@ -168,8 +168,8 @@ class StoppingToken:
 
         The waits of this token need no beat. Cheap, and without effect where no heartbeat is watched.
         """
-        if self._watched:
-            self._active_at = anyio.current_time()
+        if self._pulse is not None:
+            self._pulse()
 
     def _set(self) -> None:
         """Set the token and wake every wait, in the order of registration; a second call does nothing."""
@@ -178,9 +178,10 @@ class StoppingToken:
         self.stop_requested = True
         if self._event is not None:
             self._event.set()
-        callbacks, self._callbacks = self._callbacks, {}
-        for callback in callbacks.values():
-            self._call(callback)
+        for key in list(self._callbacks):
+            callback = self._callbacks.pop(key, None)
+            if callback is not None:  # not taken back by one before it
+                self._call(callback)
 
     def _call(self, callback: Callable[[], object]) -> None:
         try:
@@ -188,10 +189,15 @@ class StoppingToken:
         except Exception as error:  # noqa: BLE001  # the user's callback: logged, and no other is kept from running
             self._owner.note_callback_error(error)
 
+    def _begin_wait(self) -> None:
+        self._waits += 1
+        if self._pulse is not None:
+            self._pulse()
+
     def _end_wait(self) -> None:
         self._waits -= 1
-        if self._watched:
-            self._active_at = anyio.current_time()
+        if self._pulse is not None:
+            self._pulse()
 
     async def _sleep_after_stop(self, delay: float) -> None:
         told = self._told
@@ -202,7 +208,9 @@ class StoppingToken:
             told.add(task)
             await anyio.lowlevel.checkpoint()
             return
-        self._owner.note_ignored_stop()
+        if not self._warned:
+            self._warned = True
+            self._owner.note_ignored_stop()
         await anyio.sleep(min(delay, LONGEST_SLEEP_AFTER_STOP))
 
 
@@ -222,7 +230,7 @@ class _Wait:
         scope = self._scope = anyio.CancelScope()
         scope.__enter__()
         token._callbacks[self] = scope.cancel
-        token._waits += 1
+        token._begin_wait()
         if token.stop_requested:
             scope.cancel()
         return scope
@@ -285,9 +293,13 @@ class _UntilStop(Generic[T]):
 
     async def __anext__(self) -> T:
         if not self._ended and not self._token.stop_requested:
-            with _Wait(self._token):
-                # What it returns is handed on, even when the stop has come meanwhile.
-                return await anext(self._source)
+            try:
+                with _Wait(self._token):
+                    # What it returns is handed on, even when the stop has come meanwhile.
+                    return await anext(self._source)
+            except StopAsyncIteration:
+                self._ended = True
+                raise
         self._ended = True
         await anyio.lowlevel.checkpoint()
         raise StopAsyncIteration
@@ -297,7 +309,7 @@ def require_sync(callback: object, taker: str) -> None:
     """Refuse what is no synchronous callback, at the line that gave it.
 
     Raises:
-        TypeError: *callback* cannot be called, or is an async function.
+        TypeError: *callback* cannot be called, or is an async function or a generator.
     """
     if not callable(callback):
         message = f"{taker} takes a function, got {callback!r}"
@@ -305,13 +317,26 @@ def require_sync(callback: object, taker: str) -> None:
     if is_async(callback):
         message = f"{taker} takes a synchronous function, got the async {callback!r}"
         raise TypeError(message)
+    if is_generator(callback):
+        message = f"{taker} takes a function, got {callback!r}, which has a yield"
+        raise TypeError(message)
 
 
 def is_async(function: object) -> bool:
     """Return whether calling *function* gives a coroutine; partials and callable objects are looked through."""
+    return any(map(iscoroutinefunction, _called(function)))
+
+
+def is_generator(function: object) -> bool:
+    """Return whether calling *function* runs nothing of it, as it has a ``yield``."""
+    called = _called(function)
+    return any(map(isgeneratorfunction, called)) or any(map(isasyncgenfunction, called))
+
+
+def _called(function: object) -> tuple[object, object]:
     while isinstance(function, partial):
         function = function.func
-    return iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+    return function, getattr(function, "__call__", None)  # noqa: B004  # the method itself is wanted
 
 
 def _do_nothing() -> None:

@@ -2,7 +2,6 @@
 
 from hostkit import events
 from hostkit._errors import RestartLimitError, ServiceStuckError, StopTimeoutError
-from hostkit._logging import log, log_error
 from hostkit._registration import Registration
 from hostkit._restart import EndAction, Restart
 from hostkit._run import Run
@@ -17,13 +16,13 @@ class Supervisor:
         "_counts",
         "_restart",
         "ended",
+        "executing",
         "last_failure",
         "life",
         "name",
         "registration",
         "restarts",
         "run",
-        "stalled_since",
         "state",
         "state_since",
         "step",
@@ -41,10 +40,11 @@ class Supervisor:
         self.run: Run | None = None
         self.ended = True
         """Whether nothing of it is to be waited for: it never began, has ended for good, or was abandoned."""
+        self.executing = registration.executes
+        """Whether it has a loop that still has something to do, or will be run again."""
         self.was_ready = False
         self.restarts = 0
         self.last_failure: Exception | None = None
-        self.stalled_since: float | None = None
         self._restart: Restart | None = None  # what follows the current run
         self._counts: dict[bool, int] | None = None  # ends in a row, failures and returns
 
@@ -57,6 +57,11 @@ class Supervisor:
     def cancelled(self) -> bool:
         """Whether its current run was cancelled."""
         return self.run is not None and self.run.cancelled
+
+    @property
+    def stalled(self) -> bool:
+        """Whether its current run gives no sign of life."""
+        return not self.ended and self.run is not None and self.run.stalled_since is not None
 
     @property
     def alive(self) -> bool:
@@ -111,13 +116,26 @@ class Supervisor:
             run.cancelled = run.overdue = True
             run.cancel_task()
 
-    def cancel_stalled(self, silence: float) -> None:
-        """Cancel a stalled run and count that as its failure."""
+    def stall(self, silence: float) -> None:
+        """Take note that the current run gives no sign of life; where the policy says so, cancel it as a failure."""
         run = self.run
-        if run is not None and not run.cancelled:
+        assert run is not None
+        run.stalled_since = run.active_at
+        now = self.life.root.time()
+        self.life.tell(events.ServiceStalled(now, self.name, silence, run.waiting_at()))
+        policy = self.registration.on_failure
+        if isinstance(policy, Restart) and policy.on_stall:
             self.cancel(overdue=False)
             line = f", at {run.cancelled_at}" if run.cancelled_at else ""
             run._fail(TimeoutError(f"no sign of life for {silence:g} s{line}"))
+
+    def recover(self) -> None:
+        """Take note that a stalled run moves again."""
+        run = self.run
+        if run is not None and run.stalled_since is not None and not run.cancelled:
+            silence = run.active_at - run.stalled_since
+            run.stalled_since = None
+            self.life.tell(events.ServiceRecovered(self.life.root.time(), self.name, silence))
 
     def abandon(self) -> None:
         """Give the current run up: it has ignored its cancellation."""
@@ -163,6 +181,12 @@ class Supervisor:
             self._restart = None
             self.life.fail(failure, self.name)
 
+    def rest(self) -> None:
+        """Take note that its loop has ended for good; its ``stop()`` may be still to come."""
+        if self.executing:
+            self.executing = False
+            self.life.on_rest()
+
     def on_run_ended(self, run: Run) -> None:
         """Start the next run, or end for good."""
         if run.abandoned:
@@ -182,7 +206,7 @@ class Supervisor:
 
     def note_ignored_stop(self) -> None:
         """Say that the service goes on sleeping after the stop."""
-        log(
+        self.life.log(
             "WARNING",
             "service {} goes on although it was asked to stop: sleep() has returned True, leave the loop then",
             self.name,
@@ -191,7 +215,8 @@ class Supervisor:
 
     def note_callback_error(self, error: Exception) -> None:
         """Log the error of an ``on_stop`` callback."""
-        log_error("on_stop callback of service {} failed: {!r}", self.name, error, error=error, service=self.name)
+        message = "on_stop callback of service {} failed: {!r}"
+        self.life.log("ERROR", message, self.name, error, service=self.name, error=error)
 
     def enter(self, state: ServiceState) -> float:
         """Enter *state*, and return since when."""
@@ -230,3 +255,4 @@ class Supervisor:
         self.ended = True
         self.enter(state)
         self.life.on_ended(self)
+        self.rest()

@@ -40,6 +40,11 @@ class Surroundings(Protocol):
     def ask_exit(self, error: BaseException, service: str) -> None:
         """Take a ``SystemExit`` or ``KeyboardInterrupt`` that a service raised as a request to stop."""
 
+    def log(
+        self, level: str, message: str, *args: object, service: str | None = None, error: BaseException | None = None
+    ) -> None:
+        """Write a log line, if its level is not below the options'."""
+
     def begin_stop(self, reason: str) -> None:
         """Stop the host."""
 
@@ -48,6 +53,9 @@ class Surroundings(Protocol):
 
     def on_restarting(self, supervisor: "Supervisor") -> None:
         """Take note that a service waits to be run again."""
+
+    def on_rest(self) -> None:
+        """Take note that the loop of one more service has ended for good."""
 
     def on_ended(self, supervisor: "Supervisor") -> None:
         """Take note that a service has ended for good, or was abandoned."""

@@ -17,15 +17,19 @@ class ThreadStoppingToken:
     The stop is a *request*: nothing is interrupted by it but the waits of this token. Any thread may use it.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, *, on_ignored: Callable[[], None]) -> None:
-        """Make a token that no stop has reached yet; signs of life are timed by *clock*."""
+    def __init__(self, on_ignored: Callable[[], None], pulse: Callable[[], None] | None = None) -> None:
+        """Make a token that no stop has reached yet.
+
+        *on_ignored* is called, once, when a thread goes on sleeping after the stop; *pulse* at every sign of life,
+        where one is wanted.
+        """
         self._stopped = threading.Event()
-        self._clock = clock
         self._on_ignored = on_ignored
+        self._warned = False
         self._told = threading.local()
         self._waits = 0
         self._lock = threading.Lock()
-        self._active_at = clock()
+        self._pulse = pulse
 
     @property
     def stop_requested(self) -> bool:
@@ -61,7 +65,7 @@ class ThreadStoppingToken:
         delay = to_period(duration, hours, minutes, seconds, "sleep()")
         if self._stopped.is_set():
             if getattr(self._told, "stop", False):
-                self._on_ignored()
+                self._warn()
                 time.sleep(min(delay, LONGEST_SLEEP_AFTER_STOP))
             self._told.stop = True
             return True
@@ -97,21 +101,29 @@ class ThreadStoppingToken:
 
     def beat(self) -> None:
         """Tell the host that the service is alive; see ``heartbeat_timeout`` of `HostBuilder.add_service`."""
-        self._active_at = self._clock()
+        if self._pulse is not None:
+            self._pulse()
 
     def _set(self) -> None:
         self._stopped.set()
 
+    def _warn(self) -> None:
+        with self._lock:
+            first, self._warned = not self._warned, True
+        if first:
+            self._on_ignored()
+
     def _wait(self, delay: float | None) -> bool:
         with self._lock:
             self._waits += 1
+        self.beat()
         try:
             # A wait of the standard library overflows on what is longer than some centuries.
             return self._stopped.wait(None if delay is None else min(delay, threading.TIMEOUT_MAX))
         finally:
             with self._lock:
                 self._waits -= 1
-            self._active_at = self._clock()
+            self.beat()
 
 
 class _ThreadTicks:

@@ -8,6 +8,7 @@ from hostkit import Host
 from hostkit._errors import LoadError
 from hostkit._loading import Target, load, make_host
 from hostkit._options import WrongSettingsError
+from hostkit._overview import overview, overview_json
 from hostkit._process import run as run_process
 from hostkit._signals import Signals
 
@@ -76,7 +77,10 @@ def _run(name: str, arguments: Sequence[str]) -> None:
 
 
 def _show(name: str, arguments: Sequence[str]) -> None:
-    raise NotImplementedError
+    if list(arguments) not in ([], ["--json"]):
+        _refuse(f"hostkit show takes --json and nothing else, got {' '.join(arguments)!r}")
+    host = _host_of(name, (), f"hostkit show {name}")
+    sys.stdout.write(overview_json(host) if arguments else overview(host))
 
 
 def _host_of(target: str | Target, arguments: Sequence[str], program: str) -> Host:

@@ -5,6 +5,8 @@ A ``conftest.py`` that puts all async tests on virtual time, on both backends::
     @pytest.fixture
     def anyio_backend(virtual_time_backend):
         return virtual_time_backend
+
+Fixtures: ``virtual_time_backend``, ``manual_stopping_token``, ``recorder``.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from hostkit.testing._manual_token import ManualStoppingToken
+from hostkit.testing._recorder import Recorder
 from hostkit.testing._virtual_time import DeadlockError, virtual_time
 
 if TYPE_CHECKING:
@@ -26,6 +30,18 @@ BACKENDS = ["asyncio", "trio"] if find_spec("trio") else ["asyncio"]
 def virtual_time_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object]]:
     """A value for ``anyio_backend``: virtual time, on asyncio and, where it is installed, on trio."""
     return virtual_time(request.param)
+
+
+@pytest.fixture
+def manual_stopping_token() -> ManualStoppingToken:
+    """A stopping token that the test sets, with ``request_stop()``."""
+    return ManualStoppingToken()
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    """A listener for ``builder.on_event(recorder)`` that keeps the events."""
+    return Recorder()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -1,0 +1,1 @@
+"""One module for each optional neighbour; none of them is imported by hostkit itself."""
