@@ -55,6 +55,8 @@ class Life:
         """Set when every service is ready, or the life has ended before that."""
         self.ended = anyio.Event()
         self.started = self.stopping = self.finished = False
+        self.owns_process = False
+        """Whether nothing but this host keeps the process busy: an embedded one may well have resources only."""
         self.ended_by_itself = False
         """Whether it stops because nothing was left to do."""
         self.state_since = self.time()
@@ -297,12 +299,13 @@ class Life:
         """Stop a host that has nothing left to do."""
         if not self.started or self.stopping or self._executing:
             return
-        if all(supervisor.registration.executes for supervisor in self.supervisors()):
+        loops = [supervisor.registration.executes for supervisor in self.supervisors()]
+        if all(loops):
             if not any(self.steps):
                 self.log("WARNING", "the host has no services, and ends")
             self.ended_by_itself = not self._lifetime.stop_reason
             self.begin_stop("nothing left to do: every service has ended" if any(self.steps) else "no services")
-        elif not self._idle_said:
+        elif not self._idle_said and (self.owns_process or any(loops)):
             self._idle_said = True
             self.log("WARNING", "no service has anything left to do; the host waits to be stopped")
 

@@ -84,6 +84,7 @@ class _Ownership:
         """Live one life of the host in the running loop, to its end."""
         host = self._host
         self._life = life = host._begin()  # the host's other half
+        life.owns_process = True
         life.ladder.on_deadline = self._deadman.arm
         self._signals.attach(self)
         async with anyio.create_task_group() as group:

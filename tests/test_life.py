@@ -1,0 +1,162 @@
+"""What a host says in its log, and what it does when nothing is left to do."""
+
+from collections.abc import Iterator
+
+import anyio
+import pytest
+from loguru import logger
+from puppet import Plain, Puppet, PuppetError, build
+
+from hostkit import BackgroundService, HostBuilder, HostFailedError, HostOptions, StoppingToken
+from hostkit.events import HostEvent, HostStarted, ServiceStarted, ServiceStarting, StopRequested
+
+
+@pytest.fixture
+def lines() -> Iterator[list[str]]:
+    """What hostkit logs."""
+    kept: list[str] = []
+    sink = logger.add(lambda message: kept.append(message.rstrip()), level=0, format="{level} {message}", filter="hostkit")
+    yield kept
+    logger.remove(sink)
+
+
+async def test_an_ordinary_day_is_four_lines(lines: list[str]) -> None:
+    """Starting, started, stopping with its reason, stopped with the exit code."""
+    host, _ = build(Puppet(start=1), Puppet(drain=2), options=HostOptions(application_name="app"))
+
+    async with host:
+        host.lifetime.request_stop("enough")
+
+    assert lines == [
+        "INFO starting app with 2 services",
+        "INFO started 2 services in 1.00 s",
+        "INFO stopping: enough",
+        "INFO stopped in 2.00 s, exit code 0",
+    ]
+
+
+async def test_a_failure_is_logged_once(lines: list[str]) -> None:
+    """A failure is one ERROR line with its traceback; an embedded crash is one CRITICAL line besides."""
+    host, _ = build(Puppet(run=1, fails="execute"), options=HostOptions(log_level="ERROR"))
+    await host.start()
+    with pytest.raises(HostFailedError):
+        await host.wait()
+
+    assert [line.splitlines()[0] for line in lines] == [
+        "ERROR service a failed: PuppetError('execute')",
+        "CRITICAL host failed: PuppetError: execute (service 'a'); stopping the other services",
+    ]
+    assert lines[0].count("puppet.PuppetError: execute") == 1
+
+
+async def test_no_line_is_made_below_the_level(lines: list[str]) -> None:
+    """hostkit makes no line below options.log_level, whatever the sinks would take."""
+    host, _ = build(Puppet(run=1), Plain(), options=HostOptions(log_level="ERROR"))
+
+    async with host:
+        await anyio.sleep(2)
+
+    assert lines == []
+
+
+async def test_an_idle_host_says_so_once(lines: list[str]) -> None:
+    """When only services without a loop remain, one warning says so; resources alone need none where an app has them."""
+    options = HostOptions(log_level="WARNING")
+    with_loop, _ = build(Puppet(run=1), Puppet(run=2), Plain(), options=options)
+    without, _ = build(Plain(), options=options)
+
+    for host in (with_loop, without):
+        async with host:
+            await anyio.sleep(5)
+
+    assert lines == ["WARNING no service has anything left to do; the host waits to be stopped"]
+
+
+async def test_a_host_without_services_says_so(lines: list[str]) -> None:
+    """A host with nothing to do ends at once, with a warning."""
+    host, _ = build(options=HostOptions(log_level="WARNING"))
+    await host.start()
+    await host.wait()
+
+    assert lines == ["WARNING the host has no services, and ends"]
+
+
+async def test_a_late_start_is_logged(lines: list[str]) -> None:
+    """What no service has raised is logged as well."""
+    host, _ = build(Puppet(start=5), options=HostOptions(startup_timeout=2, log_level="ERROR"))
+    with pytest.raises(HostFailedError):
+        await host.start()
+
+    assert [line.splitlines()[0] for line in lines] == [
+        "ERROR the host failed: StartupTimeoutError(\"not ready within 2 s: 'a'; "
+        'if it needs longer, raise startup_timeout (HOSTKIT_STARTUP_TIMEOUT)")'
+    ]
+
+
+async def test_a_failure_while_later_services_start_cuts_the_start() -> None:
+    """The host does not wait for execute; if it fails while later services start, the start is rolled back."""
+    host, _ = build(Puppet(run=1, fails="execute"), Puppet(start=3))
+
+    with pytest.raises(HostFailedError) as caught:
+        await host.start()
+
+    assert [type(error) for error in caught.value.exceptions] == [PuppetError]
+    assert anyio.current_time() == 1
+
+
+async def test_events_of_services_are_not_made_when_nobody_listens() -> None:
+    """Without a listener and above DEBUG a service that goes well makes no event; with a listener it does."""
+    told: list[HostEvent] = []
+    builder = HostBuilder(HostOptions(log_level="CRITICAL"))
+    builder.add_service(Puppet())
+    quiet = builder.build()
+    quiet_listener = told.append
+
+    async with quiet:
+        assert quiet._life is not None
+        quiet._life._listeners._listeners = (quiet_listener,)
+    assert {type(event) for event in told}.isdisjoint({ServiceStarting, ServiceStarted})
+
+    host, events = build(Puppet())
+    async with host:
+        assert {type(event) for event in events} >= {ServiceStarting, ServiceStarted, HostStarted}
+
+
+async def test_a_listener_may_stop_the_host() -> None:
+    """An event that a listener causes comes after the current one has reached all."""
+    builder = HostBuilder(HostOptions(log_level="CRITICAL"))
+    seen: list[type[HostEvent]] = []
+
+    def stop(event: HostEvent) -> None:
+        if isinstance(event, HostStarted):
+            builder.lifetime.request_stop("seen enough")
+
+    builder.on_event(stop)
+    builder.on_event(lambda event: seen.append(type(event)))
+    builder.add_service(Plain())
+    host = builder.build()
+
+    await host.start()
+    await host.wait()
+
+    assert seen.index(HostStarted) < seen.index(StopRequested)
+    assert host.lifetime.stop_reason == "seen enough"
+
+
+async def test_other_base_exceptions_come_out_as_they_are() -> None:
+    """What is neither an Exception nor a cancellation cannot stand in a group: it stops the host and comes out."""
+
+    class Odd(BaseException):
+        pass
+
+    class Raising(BackgroundService):
+        async def execute(self, stopping_token: StoppingToken) -> None:
+            raise Odd
+
+    host, _ = build(Raising(), Plain())
+
+    with pytest.raises(Odd):
+        async with host:
+            await anyio.sleep(1)
+
+    assert host.lifetime.exit_code == 1
