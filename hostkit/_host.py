@@ -84,6 +84,7 @@ class Host:
                 `SystemExit` or `KeyboardInterrupt` comes out as it is.
             HostStateError: It was run before, or not in the main thread, or an event loop is running.
         """
+        self._run_once()
         _process.run(self, configure_logging=configure_logging)
 
     async def run_async(self, *, configure_logging: bool = True) -> int:
@@ -95,6 +96,7 @@ class Host:
         Raises:
             HostStateError: It was run before.
         """
+        self._run_once()
         return await _process.run_async(self, configure_logging=configure_logging)
 
     async def start(self) -> None:
@@ -232,6 +234,12 @@ class Host:
             yield
 
     # For the owner of the process.
+
+    def _run_once(self) -> None:
+        if self._was_run:
+            message = "the host was run already: run() is once; start() may be called again"
+            raise HostStateError(message)
+        self._was_run = True
 
     def _begin(self) -> Life:
         """Begin a life in the running event loop."""

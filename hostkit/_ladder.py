@@ -52,7 +52,8 @@ class Ladder:
         life = self._life
         for supervisor in life.take_unready():
             supervisor.cut()
-            self._watched[supervisor] = min(self.stop_at + self._cancellation_timeout, self.leave_at)
+            if not supervisor.ended:
+                self._watched[supervisor] = min(self.stop_at + self._cancellation_timeout, self.leave_at)
         self._running = [sum(not supervisor.ended for supervisor in step) for step in life.steps]
         self._left = sum(self._running)
         self._turn = len(life.steps) - 1

@@ -192,7 +192,8 @@ class Run:
                         self._note_return()
         except BaseException as error:  # noqa: BLE001  # where a service meets its supervisor
             self._note(error)
-        if registration.stops and self.phase is not Phase.STARTING:
+        # A service without a loop is up until its turn, also where it has nothing to do then.
+        if (registration.stops or not registration.executes) and self.phase is not Phase.STARTING:
             await self._stop()
         self.phase = Phase.ENDED
         supervisor.on_run_ended(self)
@@ -264,6 +265,9 @@ class Run:
         if isinstance(error, GeneratorExit):
             raise error  # the loop is gone, and this task with it
         supervisor = self._supervisor
+        if self.abandoned:
+            supervisor.note_late_error(error)
+            return
         failure, exit_request = sort_out(error)
         if exit_request is not None:
             supervisor.life.ask_exit(exit_request, supervisor.name)

@@ -1,5 +1,7 @@
 """One service's life in one life of its host: run after run, and what its ends mean."""
 
+import anyio
+
 from hostkit import events
 from hostkit._errors import RestartLimitError, ServiceStuckError, StopTimeoutError
 from hostkit._registration import Registration
@@ -217,6 +219,12 @@ class Supervisor:
         """Log the error of an ``on_stop`` callback."""
         message = "on_stop callback of service {} failed: {!r}"
         self.life.log("ERROR", message, self.name, error, service=self.name, error=error)
+
+    def note_late_error(self, error: BaseException) -> None:
+        """Log what an abandoned run raises in the end: the host has told of it already, and may have ended."""
+        if not isinstance(error, anyio.get_cancelled_exc_class()):
+            message = "service {} was abandoned and has failed since: {!r}"
+            self.life.log("ERROR", message, self.name, error, service=self.name, error=error)
 
     def enter(self, state: ServiceState) -> float:
         """Enter *state*, and return since when."""
