@@ -1,6 +1,5 @@
 """How long to wait between two tries."""
 
-import random
 from dataclasses import dataclass
 
 from hostkit._durations import to_number, to_seconds
@@ -47,6 +46,8 @@ class Backoff:
 
     def delay(self, failures: int) -> float:
         """Return the seconds to wait after *failures* failures in a row (1 or more)."""
+        import random
+
         try:
             base = min(self.maximum, self.initial * self.factor ** (failures - 1))
         except OverflowError:

@@ -1,32 +1,29 @@
 """The host: starts its services, keeps them running, and stops them."""
 
-import atexit
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import copy_context
 from functools import partial
 from types import MappingProxyType, TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import anyio
 
-from hostkit import _process
-from hostkit._deadman import FAILED_EXIT_CODE, STUCK_EXIT_CODE, leave
 from hostkit._durations import Duration, to_seconds
 from hostkit._errors import HostFailedError, HostStateError
-from hostkit._host_thread import HostThread
-from hostkit._life import Life
 from hostkit._lifetime import HostLifetime
 from hostkit._listeners import Listener, Listeners
 from hostkit._logging import EventLog, log, log_error
 from hostkit._options import HostOptions
 from hostkit._registration import Registration
 from hostkit._service import HostedService
-from hostkit._signals import send_sigterm
-from hostkit._snapshot import host_status
-from hostkit._stack import running_supervisor
 from hostkit._status import HostState, HostStatus
+
+# The rest is imported where it is used: importing hostkit shall cost little more than importing anyio.
+if TYPE_CHECKING:
+    from hostkit._host_thread import HostThread
+    from hostkit._life import Life
 
 FatalCallback = Callable[[HostFailedError], None]
 
@@ -84,7 +81,8 @@ class Host:
                 `SystemExit` or `KeyboardInterrupt` comes out as it is.
             HostStateError: It was run before, or not in the main thread, or an event loop is running.
         """
-        self._run_once()
+        from hostkit import _process
+
         _process.run(self, configure_logging=configure_logging)
 
     async def run_async(self, *, configure_logging: bool = True) -> int:
@@ -96,7 +94,8 @@ class Host:
         Raises:
             HostStateError: It was run before.
         """
-        self._run_once()
+        from hostkit import _process
+
         return await _process.run_async(self, configure_logging=configure_logging)
 
     async def start(self) -> None:
@@ -186,6 +185,8 @@ class Host:
 
     def status(self) -> HostStatus:
         """Return what the host and its services are doing; from any thread, cheap enough for several times a second."""
+        from hostkit._snapshot import host_status
+
         registrations = (registration for step in self._steps for registration in step)
         return host_status(self.options, self.lifetime, self._life, registrations)
 
@@ -217,7 +218,7 @@ class Host:
                 group.start_soon(ask, name, service)
         return MappingProxyType(results)
 
-    def start_in_thread(self) -> HostThread:
+    def start_in_thread(self) -> "HostThread":
         """Start the host in an event loop of its own on a daemon thread, and return when every service is ready.
 
         For synchronous apps (WSGI) and scripts. Use the result as a context manager, or call its ``stop()``.
@@ -226,6 +227,8 @@ class Host:
             HostFailedError: A service failed, or was not ready in time; everything has been stopped again.
             HostStateError: The host has started and not ended yet.
         """
+        from hostkit._host_thread import HostThread
+
         return HostThread(self)
 
     @asynccontextmanager
@@ -241,8 +244,10 @@ class Host:
             raise HostStateError(message)
         self._was_run = True
 
-    def _begin(self) -> Life:
+    def _begin(self) -> "Life":
         """Begin a life in the running event loop."""
+        from hostkit._life import Life
+
         state = self.lifetime.state
         if state not in (HostState.CREATED, HostState.STOPPED):
             message = f"the host is {state}: it can be started when it is new or has stopped"
@@ -262,7 +267,7 @@ class Host:
         life.root.spawn(life.live, context)
         return life
 
-    async def _wait_to_end(self, life: Life) -> None:
+    async def _wait_to_end(self, life: "Life") -> None:
         """Wait for the end; cancellations, native ones too, come out only then."""
         cancellation: BaseException | None = None
         while not life.ended.is_set():
@@ -275,7 +280,7 @@ class Host:
         if cancellation is not None:
             raise cancellation
 
-    async def _end(self, life: Life) -> None:
+    async def _end(self, life: "Life") -> None:
         try:
             await self._wait_to_end(life)
             await anyio.lowlevel.checkpoint_if_cancelled()
@@ -292,6 +297,8 @@ class Host:
             raise outcome
 
     def _refuse_own_service(self, method: str) -> None:
+        from hostkit._stack import running_supervisor
+
         supervisor = running_supervisor(sys._getframe())  # the documented way to one's own stack
         if supervisor is not None and supervisor.life is self._life:
             message = (
@@ -308,8 +315,13 @@ class Host:
             except Exception as error:  # noqa: BLE001  # the user's callback: logged, and no other is kept from running
                 log_error("on_fatal callback {!r} failed: {!r}", callback, error, error=error)
 
-    def _terminate(self, life: Life) -> None:
+    def _terminate(self, life: "Life") -> None:
         """End the process that embeds a host which has failed, now that the host has ended."""
+        import atexit
+
+        from hostkit._deadman import FAILED_EXIT_CODE, STUCK_EXIT_CODE, leave
+        from hostkit._signals import send_sigterm
+
         if life.failures.abandoned:
             leave(STUCK_EXIT_CODE)
         # Most servers end with 0, or with the signal, after a SIGTERM; where the interpreter has an exit, it is 1.

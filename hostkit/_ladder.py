@@ -104,7 +104,7 @@ class Ladder:
                 if supervisor.cancelled:
                     late.append(supervisor)
                 else:
-                    supervisor.cancel()
+                    supervisor.cancel("its stop_timeout has passed")
                     self._watched[supervisor] = min(now + self._cancellation_timeout, self.leave_at)
         if late:
             await self.abandon(late)
@@ -113,12 +113,13 @@ class Ladder:
         """Cancel last step first, and give each an equal share of the time that is left: nobody is starved."""
         assert self._running is not None
         self._forcing = True
+        reason = "a second signal asked for it" if self._hurried else "the shutdown_timeout has passed"
         pending = [number for number in range(self._turn, -1, -1) if self._running[number]]
         for position, number in enumerate(pending):
             for supervisor in self._life.steps[number]:
                 supervisor.tell()
             for supervisor in self._life.steps[number]:
-                supervisor.cancel()
+                supervisor.cancel(reason)
             now = self._life.time()
             share = (self.leave_at - now) / (len(pending) - position)
             while self._running[number] and self._life.time() < now + share:

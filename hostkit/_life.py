@@ -15,6 +15,7 @@ from hostkit._ladder import Ladder
 from hostkit._lag import LagMonitor
 from hostkit._lifetime import HostLifetime
 from hostkit._listeners import Listeners
+from hostkit._log_level import log_level
 from hostkit._logging import LEVELS, LogContexts, log
 from hostkit._options import HostOptions
 from hostkit._registration import Registration
@@ -68,6 +69,7 @@ class Life:
         self.options = options
         self._lifetime = lifetime
         self._listeners = listeners
+        context.run(log_level.set, LEVELS[options.log_level])
         self._contexts = LogContexts(context)
         self._bell = anyio.Event()
         self._group: anyio.abc.TaskGroup | None = None
@@ -297,7 +299,7 @@ class Life:
 
     def _check_idle(self) -> None:
         """Stop a host that has nothing left to do."""
-        if not self.started or self.stopping or self._executing:
+        if not self.started or self.stopping or self._executing or self._lifetime.stop_reason is not None:
             return
         loops = [supervisor.registration.executes for supervisor in self.supervisors()]
         if all(loops):

@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -25,6 +24,8 @@ def main_module_name() -> str:
     spec = getattr(main, "__spec__", None)
     if spec is not None:
         return str(spec.name).removesuffix(".__main__")
+    from pathlib import PurePath  # slow to import
+
     return PurePath(getattr(main, "__file__", None) or "python").stem
 
 
@@ -37,6 +38,8 @@ def set_outside() -> bool:
     """Return whether the environment, or a ``.env`` file in the working directory, says something to the host."""
     if any(name.upper().startswith(PREFIX) for name in os.environ):
         return True
+    from pathlib import Path
+
     try:
         return PREFIX in Path(".env").read_text(errors="replace").upper()
     except OSError:
@@ -89,7 +92,7 @@ class HostOptions:
         for name, check in CHECKS.items():
             try:
                 object.__setattr__(self, name, check(getattr(self, name)))
-            except (TypeError, ValueError) as error:
+            except ValueError as error:
                 problems.append(f"{name} {error}")
         if problems:
             raise ValueError("; ".join(problems))
@@ -119,7 +122,7 @@ def _check_text(value: object) -> str:
 def _check_flag(value: object) -> bool:
     if not isinstance(value, bool):
         message = f"must be true or false, got {value!r}"
-        raise TypeError(message)
+        raise ValueError(message)  # noqa: TRY004  # wrong values are reported together, as one error
     return value
 
 
@@ -173,6 +176,6 @@ CHECKS: Mapping[str, Callable[[object], Any]] = MappingProxyType(
         "backend": _one_of(BACKENDS),
     }
 )
-"""For each field, what returns the normalized value or raises with words that follow the field's name."""
+"""For each field, what returns the normalized value, or raises a ValueError with words that follow the field's name."""
 
 OPTION_NAMES = tuple(option.name for option in fields(HostOptions))

@@ -1,14 +1,27 @@
-"""What ``hostkit show`` prints: a host's services and their policies, without starting anything."""
+"""What ``hostkit show`` prints: a host's services, policies, schedules and queues, without starting anything."""
 
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict
+from typing import TYPE_CHECKING, TypedDict
 
-from hostkit import Host, Restart
+from hostkit import Host, Restart, _clock
 from hostkit._registration import Policy, Registration
 from hostkit._snapshot import table
 
+if TYPE_CHECKING:
+    from hostkit.jobs import JobQueue
+    from hostkit.scheduling import Scheduler
+
+NEXT_RUNS = 5
 COLUMNS = ("step", "service", "kind", "on failure", "on return", "stop timeout", "heartbeat")
+
+
+class _Job(TypedDict):
+    name: str
+    schedule: str
+    next_runs: list[str]
 
 
 def overview(host: Host) -> str:
@@ -32,7 +45,14 @@ def overview(host: Host) -> str:
         f"{options.application_name} ({options.environment}): start within {start}, "
         f"stop within {options.shutdown_timeout:g} s, then {options.cancellation_timeout:g} s after cancellation\n"
     )
-    return head + table(rows)
+    schedules = [row for name, scheduler in _schedulers(host) for job in _jobs(scheduler) for row in _rows(name, job)]
+    queues = [(name, str(queue.concurrency), str(queue.capacity)) for name, queue in _queues(host)]
+    return (
+        head
+        + table(rows)
+        + ("\n" + table([("scheduler", "job", "schedule", "next runs"), *schedules]) if schedules else "")
+        + ("\n" + table([("queue", "concurrency", "capacity"), *queues]) if queues else "")
+    )
 
 
 def overview_json(host: Host) -> str:
@@ -49,13 +69,62 @@ def overview_json(host: Host) -> str:
         }
         for step, registration in _registrations(host)
     ]
-    return json.dumps({"options": asdict(host.options), "services": services}, indent=2) + "\n"
+    document = {
+        "options": asdict(host.options),
+        "services": services,
+        "schedules": [{"scheduler": name, **job} for name, scheduler in _schedulers(host) for job in _jobs(scheduler)],
+        "queues": [
+            {"name": name, "concurrency": queue.concurrency, "capacity": queue.capacity}
+            for name, queue in _queues(host)
+        ],
+    }
+    return json.dumps(document, indent=2) + "\n"
 
 
 def _registrations(host: Host) -> Iterator[tuple[int, Registration]]:
     for number, step in enumerate(host._steps, 1):
         for registration in step:
             yield number, registration
+
+
+# A host that has one has imported its module; nothing is imported for those that have none.
+
+
+def _schedulers(host: Host) -> "list[tuple[str, Scheduler]]":
+    if "hostkit.scheduling" not in sys.modules:
+        return []
+    from hostkit.scheduling import Scheduler
+
+    return [(name, service) for name, service in host.services.items() if isinstance(service, Scheduler)]
+
+
+def _queues(host: Host) -> "list[tuple[str, JobQueue]]":
+    if "hostkit.jobs" not in sys.modules:
+        return []
+    from hostkit.jobs import JobQueue
+
+    return [(name, service) for name, service in host.services.items() if isinstance(service, JobQueue)]
+
+
+def _rows(scheduler: str, job: "_Job") -> Iterator[tuple[str, str, str, str]]:
+    first, *others = job["next_runs"] or ["never"]
+    yield scheduler, job["name"], job["schedule"], first
+    for run in others:
+        yield "", "", "", run
+
+
+def _jobs(scheduler: "Scheduler") -> "list[_Job]":
+    after = _clock.now()
+    return [
+        {
+            "name": job.name,
+            "schedule": str(job.schedule),
+            "next_runs": [
+                instant.isoformat(timespec="seconds") for instant in job.schedule.upcoming(NEXT_RUNS, after=after)
+            ],
+        }
+        for job in scheduler.jobs.values()
+    ]
 
 
 def _words(policy: Policy) -> str:

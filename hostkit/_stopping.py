@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import AsyncIterable, AsyncIterator, Callable
-from contextlib import AbstractContextManager
 from functools import partial
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from types import TracebackType
-from typing import Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
 
 import anyio
 
 from hostkit._durations import NOT_GIVEN, Duration, to_period, to_positive_period
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
 
 T = TypeVar("T")
 
@@ -131,7 +133,7 @@ class StoppingToken:
         """
         return _UntilStop(self, source)
 
-    def cancel_on_stop(self) -> AbstractContextManager[anyio.CancelScope]:
+    def cancel_on_stop(self) -> "AbstractContextManager[anyio.CancelScope]":
         """Return a context manager whose body is cancelled by the stop; the code after it goes on.
 
         Entered after the stop, it cancels at once: loop with ``while not stopping_token.stop_requested``, not with
@@ -219,12 +221,12 @@ class _Wait:
 
     __slots__ = ("_scope", "_token")
 
-    _scope: anyio.CancelScope
+    _scope: "anyio.CancelScope"
 
     def __init__(self, token: StoppingToken) -> None:
         self._token = token
 
-    def __enter__(self) -> anyio.CancelScope:
+    def __enter__(self) -> "anyio.CancelScope":
         token = self._token
         # Entered before it is registered: a scope that is not active yet must not be cancelled by the stop.
         scope = self._scope = anyio.CancelScope()
@@ -246,22 +248,20 @@ class _Wait:
 class _Ticks:
     """The ticks of `StoppingToken.every`."""
 
-    __slots__ = ("_ended", "_first", "_index", "_period", "_token")
+    __slots__ = ("_first", "_index", "_period", "_token")
 
     def __init__(self, token: StoppingToken, period: float) -> None:
         self._token = token
         self._period = period
         self._first = math.nan
         self._index = 0  # of the next tick, on the grid that the first one lays
-        self._ended = False
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> None:
         token = self._token
-        if self._ended or token.stop_requested:
-            self._ended = True
+        if token.stop_requested:
             await anyio.lowlevel.checkpoint()
             raise StopAsyncIteration
         due = self._first + self._index * self._period if self._index else -math.inf
@@ -269,7 +269,6 @@ class _Ticks:
         with _Wait(token):
             await anyio.sleep(max(0.0, due - anyio.current_time()))
         if token.stop_requested:
-            self._ended = True
             raise StopAsyncIteration
         now = anyio.current_time()
         if not self._index:
@@ -300,7 +299,6 @@ class _UntilStop(Generic[T]):
             except StopAsyncIteration:
                 self._ended = True
                 raise
-        self._ended = True
         await anyio.lowlevel.checkpoint()
         raise StopAsyncIteration
 

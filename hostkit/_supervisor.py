@@ -102,21 +102,25 @@ class Supervisor:
             self._end(ServiceState.STOPPED)
         elif run.pending:
             run.token._set()
-            self.cancel(overdue=False)
+            self.cancel("its start was pending", overdue=False)
 
-    def cancel(self, *, overdue: bool = True) -> None:
+    def cancel(self, reason: str, *, overdue: bool = True) -> None:
         """Cancel the current run, once; *overdue* makes that a failure. A run that waits for its turn is left alone."""
+        if self.ended:
+            return
         run = self.run
-        if not self.ended and run is not None and run.cancel(overdue=overdue):
-            self.life.tell(events.ServiceCancelled(self.life.root.time(), self.name, run.cancelled_at))
+        assert run is not None
+        if run.cancel(overdue=overdue):
+            now = self.life.root.time()
+            self.life.tell(events.ServiceCancelled(now, self.name, reason, run.cancelled_at))
 
     def cancel_everything(self) -> None:
         """Cancel the task whatever it does, a running ``stop()`` too; the last step before `abandon`."""
         run = self.run
-        if not self.ended and run is not None:
-            self.cancel()
-            run.cancelled = run.overdue = True
-            run.cancel_task()
+        assert run is not None
+        self.cancel("no time is left")
+        run.cancelled = run.overdue = True
+        run.cancel_task()
 
     def stall(self, silence: float) -> None:
         """Take note that the current run gives no sign of life; where the policy says so, cancel it as a failure."""
@@ -127,7 +131,7 @@ class Supervisor:
         self.life.tell(events.ServiceStalled(now, self.name, silence, run.waiting_at()))
         policy = self.registration.on_failure
         if isinstance(policy, Restart) and policy.on_stall:
-            self.cancel(overdue=False)
+            self.cancel("it is stalled", overdue=False)
             line = f", at {run.cancelled_at}" if run.cancelled_at else ""
             run._fail(TimeoutError(f"no sign of life for {silence:g} s{line}"))
 
@@ -156,7 +160,8 @@ class Supervisor:
         self.was_ready = True
         if not run.told:
             self.enter(ServiceState.STARTED)
-        if self.life.detailed and run.ready_at is not None:
+        if self.life.detailed:
+            assert run.ready_at is not None
             self.life.tell(events.ServiceStarted(run.ready_at, self.name, run.ready_at - run.since))
         self.life.on_ready(self)
 

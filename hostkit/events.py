@@ -218,9 +218,11 @@ class ServiceCancelled(ServiceEvent):
     """The host has cancelled the service: a pending start, a stop that took too long, a second signal, a stall.
 
     Attributes:
+        reason: Why, in words.
         waiting_at: The line where it was, if known.
     """
 
+    reason: str
     waiting_at: str | None
 
 

@@ -348,6 +348,7 @@ async def test_a_foreign_cancellation_is_a_failure() -> None:
             self.group = await anyio.create_task_group().__aenter__()
 
         async def execute(self, stopping_token: StoppingToken) -> None:
+            await stopping_token.sleep(1)
             self.group.cancel_scope.cancel()
             await anyio.sleep_forever()
 
@@ -673,3 +674,26 @@ async def test_services_are_read_only() -> None:
 
     with pytest.raises(TypeError):
         host.services["b"] = HostedService()  # type: ignore[index]
+
+
+async def test_a_cancellation_says_why() -> None:
+    """The event of a cancellation names its reason and the line where the service was."""
+    builder = HostBuilder(HostOptions(log_level="CRITICAL", shutdown_timeout=5))
+    events: list[ServiceCancelled] = []
+    builder.on_event(lambda event: events.append(event) if isinstance(event, ServiceCancelled) else None)
+    builder.add_service(Puppet(drain=100))
+    builder.add_service(Puppet(drain=100), stop_timeout=1)
+    builder.add_service(Puppet(start=100))
+    host = builder.build()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(expect_failure, host.start)
+        await anyio.sleep(1)
+        host.lifetime.request_stop()
+
+    assert [event.reason for event in events] == [
+        "its start was pending",
+        "its stop_timeout has passed",
+        "the shutdown_timeout has passed",
+    ]
+    assert all("puppet.py" in (event.waiting_at or "") for event in events)

@@ -1,13 +1,15 @@
 """Status, checks, and what shows a host from outside."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
 import anyio
 import pytest
-from puppet import QUIET, Plain, Puppet, build
+from puppet import QUIET, Plain, Puppet, build, trace
 
 from hostkit import (
     Backoff,
@@ -22,6 +24,8 @@ from hostkit import (
 )
 from hostkit._overview import overview, overview_json
 from hostkit._snapshot import status_lines
+from hostkit.jobs import JobQueue
+from hostkit.scheduling import Daily, Every, Scheduler
 
 
 async def test_the_status_is_ready_for_json() -> None:
@@ -161,3 +165,60 @@ def test_an_overview_shows_services_and_policies() -> None:
     assert document["services"][0]["on_failure"]["restart"]["limit"] == 5
     assert document["services"][0]["on_return"] == "ignore"
     assert host.lifetime.state is HostState.CREATED
+
+
+async def test_a_service_without_a_loop_is_up_until_its_turn() -> None:
+    """A hosted service with nothing to stop is started, not stopped, while the host runs."""
+
+    class Nothing(HostedService):
+        pass
+
+    host, events = build(Nothing(), Puppet())
+
+    async with host:
+        status = host.status()
+
+    assert status.services[0].state == "started"
+    assert trace(events) == [
+        "starting a",
+        "started a",
+        "starting b",
+        "started b",
+        "stopping b",
+        "stopped b",
+        "stopping a",
+        "stopped a",
+    ]
+
+
+def test_an_overview_shows_schedules_and_queues() -> None:
+    """hostkit show: each schedule with its zone and its next five runs, and each queue with its limits."""
+    builder = HostBuilder(HostOptions(application_name="app"))
+    scheduler = builder.add_service(Scheduler())
+    builder.add_service(JobQueue(concurrency=3, capacity=50))
+    for schedule in (Daily("03:00", tz="Europe/Istanbul"), Every(hours=1).until(datetime(2020, 1, 1, tzinfo=UTC))):
+        scheduler.add(lambda: None, schedule, name=str(type(schedule).__name__).lower())
+    host = builder.build()
+
+    lines = overview(host).splitlines()
+    document = json.loads(overview_json(host))
+
+    first = next(place for place, line in enumerate(lines) if line.startswith("scheduler  job"))
+    assert lines[first + 1].startswith("scheduler  daily  every day at 03:00 Europe/Istanbul")
+    assert all(line.endswith("T03:00:00+03:00") for line in lines[first + 1 : first + 6])
+    assert lines[first + 6].startswith("scheduler  every")
+    assert lines[first + 6].endswith("never")
+    assert lines[-1].split() == ["job-queue", "3", "50"]
+    assert [len(schedule["next_runs"]) for schedule in document["schedules"]] == [5, 0]
+    assert document["queues"] == [{"name": "job-queue", "concurrency": 3, "capacity": 50}]
+
+
+def test_an_overview_imports_neither_schedules_nor_queues() -> None:
+    """A host without them is shown without importing their modules."""
+    code = (
+        "import sys; from hostkit import HostBuilder, HostOptions; from hostkit._overview import overview;"
+        "print(overview(HostBuilder(HostOptions()).build()));"
+        "assert not {'hostkit.scheduling', 'hostkit.jobs'} & set(sys.modules)"
+    )
+
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL, timeout=60)
