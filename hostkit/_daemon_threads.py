@@ -106,6 +106,7 @@ class DaemonThreads:
 
     def _on_returned(self, worker: "_Worker", call: "ThreadCall[Any]") -> None:
         """Take note, in the loop, that *call* has returned."""
+        worker.call = None
         if self._closed:
             worker.give(None)
         else:
@@ -124,6 +125,12 @@ class DaemonThreads:
             following.turn.set()
         elif not self._running and self._all_returned is not None:
             self._all_returned.set()
+
+
+def any_call_runs() -> bool:
+    """Return whether somebody waits for a call on one of these threads."""
+    calls = [thread.call for thread in threading.enumerate() if isinstance(thread, _Worker)]
+    return any(call is not None and not call.abandoned for call in calls)
 
 
 class ThreadCall(Generic[T]):
@@ -178,10 +185,13 @@ class _Worker(threading.Thread):
     def __init__(self, owner: DaemonThreads, name: str) -> None:
         super().__init__(name=name, daemon=True)
         self._owner = owner
+        self.call: ThreadCall[Any] | None = None
+        """What it does, until the loop knows of its end."""
         self._calls: SimpleQueue[ThreadCall[Any] | None] = SimpleQueue()
 
     def give(self, call: "ThreadCall[Any] | None") -> None:
         """Hand the next call to the thread, or None for its end."""
+        self.call = call
         self._calls.put(call)
 
     def run(self) -> None:
@@ -193,5 +203,6 @@ class _Worker(threading.Thread):
             if not owner._post(partial(owner._on_returned, self, call)):
                 owner._running.discard(call)
                 call.report_error(self.name)
+                self.call = None
                 return
             del call

@@ -12,9 +12,13 @@ def takes_token(function: Callable[..., object]) -> bool:
 
 
 def name_of(function: object) -> str:
-    """Return a name after *function*: ``log-cleanup`` for ``LogCleanup`` and ``log_cleanup``."""
+    """Return a name after *function*: ``log-cleanup`` for ``log_cleanup``; empty if it is called ``_``."""
     while isinstance(function, partial):
         function = function.func
-    words = getattr(function, "__name__", type(function).__name__)
-    parts = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^0-9A-Za-z]+", "-", words)
+    return hyphenated(getattr(function, "__name__", type(function).__name__))
+
+
+def hyphenated(words: str) -> str:
+    """Return ``log-cleanup`` for ``LogCleanup`` and ``log_cleanup``."""
+    parts = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[\W_]+", "-", words)
     return parts.strip("-").lower()

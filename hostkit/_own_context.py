@@ -5,7 +5,7 @@ awaits the coroutine's steps, each of them taken in the job's own context. What 
 cancellation, timeouts, task groups and cancel scopes work as in a plain ``await``.
 """
 
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Generator
 from contextvars import Context
 from types import FrameType
 from typing import Any, Generic, Self, TypeVar
@@ -31,7 +31,7 @@ class OwnContext(Generic[T]):
 
     # An iterator, as ``await`` wants one.
 
-    def __await__(self) -> Iterator[Any]:
+    def __await__(self) -> Generator[Any, Any, T]:
         """Return itself."""
         return self
 

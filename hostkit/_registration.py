@@ -1,11 +1,10 @@
 """A service as it was registered: its name, its hooks and its policies, checked where it was added."""
 
-import re
 from collections.abc import Awaitable, Callable
-from functools import partial
 from inspect import Parameter, signature
 
 from hostkit._durations import Duration, to_seconds
+from hostkit._functions import hyphenated, name_of, takes_token
 from hostkit._restart import EndAction, Restart
 from hostkit._service import BackgroundService, FunctionService, HostedService, ThreadFunctionService, ThreadService
 from hostkit._stopping import is_async, is_generator
@@ -129,26 +128,14 @@ def to_service(given: object) -> HostedService:
 def default_name(given: object) -> str:
     """Return the name of a service by its class or function: ``log-cleanup`` for ``LogCleanup`` and ``log_cleanup``."""
     if isinstance(given, (FunctionService, ThreadFunctionService)):
-        function: object = given.function
-        while isinstance(function, partial):
-            function = function.func
-        words = getattr(function, "__name__", type(function).__name__)
-    else:
-        words = type(given).__name__
-    parts = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[\W_]+", "-", words)
-    # A function may be named "_".
-    return parts.strip("-").lower() or "service"
+        return name_of(given.function) or "service"  # it may be called "_"
+    return hyphenated(type(given).__name__) or "service"
 
 
 def takes_task_status(function: Callable[..., object]) -> bool:
     """Return whether *function* wants to say itself when it is ready, as anyio's convention has it."""
     parameter = signature(function).parameters.get("task_status")
     return parameter is not None and parameter.kind is Parameter.KEYWORD_ONLY
-
-
-def takes_token(function: Callable[..., object]) -> bool:
-    """Return whether the first parameter of *function* is named ``stopping_token``."""
-    return next(iter(signature(function).parameters), None) == "stopping_token"
 
 
 def _function_service(function: Callable[..., object]) -> HostedService:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 from anyio import NoEventLoopError, to_thread
 
+from hostkit._daemon_threads import any_call_runs
 from hostkit.testing import _waiting
 from hostkit.testing._virtual_time import DeadlockError
 
@@ -56,6 +57,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def calls_in_threads(self) -> bool:
         """Tell whether a task waits for a call in a worker thread."""
+        if any_call_runs():
+            return True
         try:
             limiter = to_thread.current_default_thread_limiter()
         except NoEventLoopError:

@@ -14,12 +14,16 @@ E = TypeVar("E", bound=HostEvent)
 
 
 class Recorder:
-    """A listener that keeps every event of a host, for a test to look at::
+    """A listener that keeps every event of a host, for a test to look at.
+
+    For example::
 
         recorder = Recorder()
         builder.on_event(recorder)
         ...
-        recorder.assert_order("database started", "web started", "web stopped", "database stopped")
+        recorder.assert_order(
+            "database started", "web started", "web stopped", "database stopped"
+        )
         assert recorder.of(ServiceFailed) == []
 
     Attributes:

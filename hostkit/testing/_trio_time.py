@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import trio
 from trio.testing import MockClock, active_thread_count
 
+from hostkit._daemon_threads import any_call_runs
 from hostkit.testing import _waiting
 from hostkit.testing._virtual_time import DeadlockError
 
@@ -50,7 +51,7 @@ class Watcher(trio.abc.Instrument):
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:  # noqa: ARG002  # trio's signature
         """Hold the clock as long as a worker thread runs."""
-        self._jump_after(_waiting.PATIENCE if active_thread_count() else 0)
+        self._jump_after(_waiting.PATIENCE if _calls_in_threads() else 0)
 
     def before_io_wait(self, timeout: float) -> None:  # noqa: ARG002  # trio's signature
         """Look whether anything is left that could wake a task."""
@@ -65,7 +66,7 @@ class Watcher(trio.abc.Instrument):
             or statistics.run_sync_soon_queue_size
         ):
             return
-        if _waits_for_outside(statistics) or active_thread_count():
+        if _waits_for_outside(statistics) or _calls_in_threads():
             self._jump_after(math.inf)
         elif self._has_been_patient():
             self.deadlock = DeadlockError(_waiting.waiting(_tasks()))
@@ -93,6 +94,10 @@ class Watcher(trio.abc.Instrument):
         # An error of a system task is the only one that ends a run from outside its tasks.
         assert self.deadlock is not None  # set by the only caller
         raise self.deadlock
+
+
+def _calls_in_threads() -> bool:
+    return active_thread_count() > 0 or any_call_runs()
 
 
 def _waits_for_outside(statistics: trio.lowlevel.RunStatistics) -> bool:

@@ -37,10 +37,10 @@ def virtual_time(backend: str) -> tuple[str, dict[str, object]]:
 
     Only anyio's clock is virtual: threads and child processes live in real time, and so does ``time.monotonic()``.
 
-    - While a call runs in a worker thread (``anyio.to_thread``, ``run_in_executor``), the clock stands still, for five
-      real seconds at most if a timer is pending: the call may itself be waiting for it. On asyncio this does not see
-      calls that have a limiter of their own, and on neither backend threads that you start yourself; a `ThreadService`
-      is tested in real time.
+    - While a call runs in a worker thread (``anyio.to_thread``, ``run_in_executor``, the sync job of a scheduler or a
+      queue), the clock stands still, for five real seconds at most if a timer is pending: the call may itself be
+      waiting for it. On asyncio this does not see calls that have a limiter of their own, and on neither backend
+      threads that you start yourself; a `ThreadService` is tested in real time.
     - Sockets and pipes hold up no timer: what is already there is read first, what is still on its way comes late.
     - When no timer is left, worker threads, sockets and pipes are waited for as long as it takes.
     - When nothing at all is left that could wake a task, the test fails with a `DeadlockError`; after five real seconds

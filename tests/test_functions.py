@@ -1,0 +1,43 @@
+"""What is read off a function."""
+
+from functools import partial
+
+import pytest
+
+from hostkit._functions import hyphenated, name_of
+
+
+class LogCleanup:
+    def __call__(self) -> None: ...
+
+
+def log_cleanup() -> None:
+    """Give a name."""
+
+
+def _() -> None:
+    """Give none."""
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (log_cleanup, "log-cleanup"),
+        (partial(partial(log_cleanup)), "log-cleanup"),
+        (LogCleanup, "log-cleanup"),
+        (LogCleanup(), "log-cleanup"),
+        (lambda: None, "lambda"),
+        (_, ""),
+    ],
+)
+def test_a_name_is_made_of_a_function_s(function: object, name: str) -> None:
+    """A function, a partial of one, a class or a callable object gives a name."""
+    assert name_of(function) == name
+
+
+@pytest.mark.parametrize(
+    ("words", "name"), [("HTTPServer2", "http-server2"), ("Tagebuch_Öffner", "tagebuch-öffner"), ("__", "")]
+)
+def test_words_are_hyphenated(words: str, name: str) -> None:
+    """Words in capitals and with underscores become words with hyphens."""
+    assert hyphenated(words) == name

@@ -1,0 +1,654 @@
+"""How a scheduled job is run: context, token, threads, timeouts, conditions, cancellations, reused tasks."""
+
+import threading
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+
+import anyio
+import pytest
+from anyio import to_thread
+from anyio.lowlevel import checkpoint
+from scheduled import DAY, HOUR, MINUTE, Timed, at, block, hosted, log_lines, told
+
+from hostkit import StoppingToken, ThreadStoppingToken
+from hostkit.scheduling import Every, Outcome, Overlap, Scheduler
+from hostkit.scheduling._engine import _sort_out
+
+WHO: ContextVar[str] = ContextVar("WHO", default="nobody")
+
+
+async def test_each_run_has_a_context_of_its_own() -> None:
+    """A run sees what was set when the host was started, and nothing of what another run has set, awaited or not."""
+    timed = Timed()
+    seen: list[str] = []
+
+    async def short() -> None:
+        seen.append(WHO.get())
+        WHO.set("short")
+
+    async def long() -> None:
+        seen.append(WHO.get())
+        WHO.set("long")
+        await anyio.sleep(1)
+        seen.append(WHO.get())
+        async with anyio.create_task_group() as group:
+            group.start_soon(child)
+        seen.append(await to_thread.run_sync(WHO.get))
+
+    async def child() -> None:
+        seen.append(WHO.get())
+
+    def sync() -> None:
+        seen.append(WHO.get())
+        WHO.set("sync")
+
+    for job in (short, long, sync):
+        timed.scheduler.add(job, Every(minutes=1))
+    token = WHO.set("starter")
+
+    async with timed.running():
+        WHO.set("too late")
+        await anyio.sleep(2.5 * MINUTE)
+    WHO.reset(token)
+
+    assert sorted(seen) == ["long"] * 6 + ["starter"] * 6
+
+
+async def test_jobs_may_use_all_that_belongs_to_a_task() -> None:
+    """Scopes, timeouts, task groups, shields and threads work in a job as in a task of its own."""
+    timed = Timed()
+    done: list[str] = []
+
+    async def fail() -> None:
+        await anyio.sleep(1)
+        raise OSError
+
+    async def fail_in_a_group() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(fail)
+            await anyio.sleep(10)
+
+    async def job() -> None:
+        with anyio.move_on_after(1) as scope:
+            await anyio.sleep(10)
+        assert scope.cancelled_caught
+        with pytest.raises(TimeoutError), anyio.fail_after(1):
+            await anyio.sleep(10)
+        with pytest.raises(ExceptionGroup):
+            await fail_in_a_group()
+        with anyio.CancelScope() as outer, anyio.CancelScope(shield=True):
+            outer.cancel()
+            await anyio.sleep(1)
+        assert await to_thread.run_sync(lambda: 5) == 5
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await anyio.sleep(1)
+        done.append(f"{timed.minutes() * MINUTE:.0f}")
+
+    for number in range(3):
+        timed.scheduler.add(job, Every(minutes=1), name=str(number))
+
+    async with timed.running():
+        await anyio.sleep(1.5 * MINUTE)
+
+    assert done == ["64"] * 3
+
+
+async def test_a_job_gets_a_token_that_follows_the_scheduler_s() -> None:
+    """A first parameter named `stopping_token` is filled; at the stop the job is told, and finishes."""
+    timed = Timed()
+    told_at: list[object] = []
+
+    class Callables:
+        async def method(self, stopping_token: StoppingToken) -> None:
+            told_at.append(await stopping_token.sleep(hours=1))
+
+    @timed.scheduler.job(Every(minutes=1))
+    async def waits(stopping_token: StoppingToken) -> None:
+        await stopping_token.wait()
+        told_at.append("waits")
+
+    @timed.scheduler.job(Every(minutes=1))
+    async def shorter(stopping_token: StoppingToken) -> None:
+        told_at.append(await stopping_token.sleep(1))
+
+    timed.scheduler.add(Callables().method, Every(minutes=1))
+
+    async with timed.running():
+        await anyio.sleep(1.5 * MINUTE)
+        before = list(told_at)
+
+    assert before == [False]
+    assert sorted(map(str, told_at)) == ["False", "True", "waits"]
+    assert [job.history[0].outcome for job in timed.scheduler.jobs.values()] == [Outcome.SUCCEEDED] * 3
+
+
+async def test_names_the_job_that_goes_on_after_the_stop() -> None:
+    """A job that sleeps on in its token after the stop is named, and so is one whose callback fails."""
+    timed = Timed()
+
+    async def stubborn(stopping_token: StoppingToken) -> None:
+        def fail() -> None:
+            raise OSError
+
+        stopping_token.on_stop(fail)
+        for _ in range(3):
+            await stopping_token.sleep(3600)
+
+    timed.scheduler.add(stubborn, Every(minutes=1))
+
+    with log_lines() as lines:
+        async with timed.running():
+            await anyio.sleep(1.5 * MINUTE)
+
+    assert len(lines) == 2
+    assert lines[0] == "ERROR scheduler: on_stop callback of job stubborn failed: OSError()"
+    assert lines[1].startswith("WARNING scheduler: job stubborn goes on although it was asked to stop: sleep() has")
+
+
+class TestThreads:
+    async def test_sync_jobs_run_on_daemon_threads(self) -> None:
+        """A sync job runs beside the event loop, on a thread that is reused and does not hold the process."""
+        timed = Timed()
+        threads: list[threading.Thread] = []
+
+        def job() -> None:
+            threads.append(threading.current_thread())
+
+        timed.scheduler.add(job, Every(minutes=1))
+
+        async with timed.running():
+            await anyio.sleep(3.5 * MINUTE)
+
+        assert len(threads) == 3
+        assert len(set(threads)) == 1
+        assert threads[0].daemon
+        assert threads[0].name == "hostkit: scheduled job 1"
+
+    async def test_what_they_return_is_awaited(self) -> None:
+        """A sync function that returns an awaitable has it awaited: its error is the run's, its time too."""
+        timed = Timed()
+
+        async def fail_later() -> None:
+            await anyio.sleep(30)
+            raise OSError
+
+        def job() -> Awaitable[None]:
+            return fail_later()
+
+        scheduled = timed.scheduler.add(job, Every(minutes=1))
+
+        async with timed.running():
+            await anyio.sleep(1.9 * MINUTE)
+
+        assert [(run.outcome, run.duration) for run in scheduled.history] == [(Outcome.FAILED, 30)]
+
+    async def test_what_they_raise_is_kept(self) -> None:
+        """The error of a sync job is its run's."""
+        timed = Timed()
+
+        def job() -> None:
+            raise OSError
+
+        scheduled = timed.scheduler.add(job, Every(minutes=1))
+
+        async with timed.running():
+            await anyio.sleep(1.5 * MINUTE)
+
+        assert [repr(run.error) for run in scheduled.history] == ["OSError()"]
+
+    async def test_there_are_no_more_than_allowed(self) -> None:
+        """At most `threads` sync jobs run at a time; a run begins when it has its thread."""
+        timed = Timed(threads=2)
+        go = threading.Event()
+        most: list[int] = []
+        running: set[int] = set()
+
+        def job() -> None:
+            running.add(threading.get_ident())
+            most.append(len(running))
+            go.wait(20)
+            running.discard(threading.get_ident())
+
+        jobs = [timed.scheduler.add(job, Every(hours=1), run_at_start=True) for _ in range(5)]
+
+        async with timed.running():
+            while len(most) < 2:
+                await checkpoint()
+            busy = sum(job.running for job in jobs)
+            go.set()
+
+        assert busy == 5
+        assert most[:2] == [1, 2]
+        assert max(most) == 2
+        assert [job.history[0].outcome for job in jobs] == [Outcome.SUCCEEDED] * 5
+
+    async def test_they_get_a_token_for_threads(self) -> None:
+        """A sync job that takes the token gets one whose waits block the thread, and is told at the stop."""
+        timed = Timed()
+        begun = threading.Event()
+        told_jobs: list[bool] = []
+
+        def job(stopping_token: ThreadStoppingToken) -> None:
+            begun.set()
+            told_jobs.append(stopping_token.sleep(20))
+
+        scheduled = timed.scheduler.add(job, Every(hours=1), run_at_start=True)
+
+        async with timed.running():
+            while not begun.is_set():
+                await checkpoint()
+
+        assert told_jobs == [True]
+        assert scheduled.history[0].outcome == Outcome.SUCCEEDED
+
+    @pytest.mark.real_time
+    async def test_one_that_takes_too_long_is_reported_and_runs_until_it_returns(self) -> None:
+        """A thread cannot be cancelled: the timeout is told at once, and the run has failed when it returns."""
+        timed = Timed()
+        go = threading.Event()
+        job = timed.scheduler.add(lambda: go.wait(20), Every(hours=1), run_at_start=True, timeout=0.01, name="job")
+
+        with log_lines() as lines:
+            async with timed.running():
+                while not lines:
+                    await checkpoint()
+                running = job.running
+                job.run_now()
+                go.set()
+
+        skipped, failed = job.history
+        assert running == 1
+        assert skipped.reason == "still running"
+        assert (failed.outcome, failed.reason) == (Outcome.FAILED, "timed out after 0.01 s")
+        assert isinstance(failed.error, TimeoutError)
+        assert lines[0] == (
+            "ERROR scheduler: job job has not returned within its timeout of 0.01 s; it goes on in its thread"
+        )
+        assert lines[2].endswith("s: timed out after 0.01 s: TimeoutError('timed out after 0.01 s')")
+
+    @pytest.mark.real_time
+    async def test_a_late_thread_is_reported_to_whom_it_concerns(self) -> None:
+        """Whoever wants to hear of nothing hears nothing of a thread that is late."""
+        timed = Timed()
+        go = threading.Event()
+        job = timed.scheduler.add(lambda: go.wait(20), Every(hours=1), run_at_start=True, timeout=0.001)
+
+        with log_lines() as lines:
+            async with timed.running(log_level="CRITICAL"):
+                await anyio.sleep(0.05)
+                go.set()
+
+        assert job.history[0].outcome == Outcome.FAILED
+        assert lines == []
+
+    async def test_one_that_returns_in_time_has_not_failed(self) -> None:
+        """A timeout that is not reached changes nothing."""
+        timed = Timed()
+
+        def job() -> None:
+            """Return at once."""
+
+        scheduled = timed.scheduler.add(job, Every(minutes=1), timeout=30)
+
+        async with timed.running():
+            await anyio.sleep(1.5 * MINUTE)
+
+        assert [run.outcome for run in scheduled.history] == [Outcome.SUCCEEDED]
+
+
+class TestTimeout:
+    async def test_cancels_a_run(self) -> None:
+        """A run that takes longer than its timeout is cancelled and has failed; the next one comes as planned."""
+        timed = Timed()
+        job = timed.scheduler.add(lambda_sleep(50), Every(minutes=1), timeout=20, name="job")
+
+        with log_lines() as lines:
+            async with timed.running():
+                await anyio.sleep(2.5 * MINUTE)
+
+        assert [(at(run), run.duration, run.reason) for run in job.history] == [
+            (1, 20, "timed out after 20 s"),
+            (2, 20, "timed out after 20 s"),
+        ]
+        assert {type(run.error) for run in job.history} == {TimeoutError}
+        assert lines[0] == (
+            "ERROR scheduler: job job failed after 20 s: timed out after 20 s: TimeoutError('timed out after 20 s')"
+        )
+
+    async def test_leaves_a_run_alone_that_is_in_time(self) -> None:
+        """A run that is over before its timeout has succeeded."""
+        timed = Timed()
+        job = timed.scheduler.add(lambda_sleep(10), Every(minutes=1), timeout=20)
+
+        async with timed.running():
+            await anyio.sleep(1.5 * MINUTE)
+
+        assert told(job.history) == [(1, "succeeded", None)]
+
+
+class TestWhen:
+    @pytest.mark.parametrize("asynchronous", [False, True])
+    async def test_decides_before_each_run(self, *, asynchronous: bool) -> None:
+        """A run whose `when` says no is left out, and told so; sync and async functions may decide."""
+        timed = Timed()
+        ran: list[float] = []
+
+        def odd() -> bool:
+            return round(timed.minutes()) % 2 == 1
+
+        async def odd_later() -> bool:
+            await anyio.sleep(1)
+            return odd()
+
+        async def job() -> None:
+            ran.append(round(timed.minutes()))
+
+        scheduled = timed.scheduler.add(job, Every(minutes=1), when=odd_later if asynchronous else odd, name="job")
+
+        with log_lines() as lines:
+            async with timed.running():
+                await anyio.sleep(3.5 * MINUTE)
+
+        assert ran == [1, 3]
+        assert told(scheduled.history)[1] == (2, "skipped", "when() said no")
+        skipped = scheduled.history[1]
+        assert (skipped.started, skipped.duration) == (None, None)
+        assert lines == ["INFO scheduler: job job skipped: when() said no"]
+
+    async def test_that_fails_fails_the_run(self) -> None:
+        """An error of `when` is the run's, and says where it comes from."""
+        timed = Timed()
+
+        def fail() -> bool:
+            raise OSError
+
+        job = timed.scheduler.add(lambda_sleep(1), Every(minutes=1), when=fail)
+
+        async with timed.running():
+            await anyio.sleep(1.5 * MINUTE)
+
+        [run] = job.history
+        assert (run.outcome, run.reason, repr(run.error)) == (Outcome.FAILED, "when() failed", "OSError()")
+
+    async def test_counts_as_running(self) -> None:
+        """While `when` thinks, the job is busy."""
+        timed = Timed()
+
+        async def think() -> bool:
+            await anyio.sleep(90)
+            return True
+
+        job = timed.scheduler.add(lambda_sleep(1), Every(minutes=1), when=think)
+
+        async with timed.running():
+            await anyio.sleep(2.9 * MINUTE)
+            history = told(job.history)
+
+        assert history == [(1, "succeeded", None), (2, "skipped", "still running")]
+
+
+class TestCancellations:
+    async def test_one_that_is_not_the_scheduler_s_is_a_failure(self, anyio_backend_name: str) -> None:
+        """A run that somebody else cancels has failed, and takes nobody with it."""
+        timed = Timed()
+
+        async def cancelled() -> None:
+            await anyio.sleep(1)
+            raise anyio.get_cancelled_exc_class() from None
+
+        async def other() -> None:
+            await anyio.sleep(2)
+
+        # On trio only the loop makes such an error.
+        function = cancelled if anyio_backend_name == "asyncio" else steals_a_cancellation
+        job = timed.scheduler.add(function, Every(minutes=1))
+        beside = timed.scheduler.add(other, Every(minutes=1))
+
+        async with timed.running():
+            await anyio.sleep(2.5 * MINUTE)
+
+        assert [(run.outcome, run.reason) for run in job.history] == [
+            (Outcome.FAILED, "cancelled by somebody else")
+        ] * 2
+        assert [run.outcome for run in beside.history] == [Outcome.SUCCEEDED] * 2
+
+    async def test_a_task_that_somebody_keeps_is_not_the_scheduler(self, anyio_backend_name: str) -> None:
+        """Who keeps the task in which a job ran, and cancels it later, does not cancel the scheduler."""
+        if anyio_backend_name == "trio":
+            return
+        import asyncio
+
+        timed = Timed()
+        kept: list[asyncio.Task[object]] = []
+
+        async def job() -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            kept.append(task)
+
+        scheduled = timed.scheduler.add(job, Every(minutes=1))
+
+        async with timed.running():
+            await anyio.sleep(1.5 * MINUTE)
+            kept[0].cancel()
+            await anyio.sleep(2 * MINUTE)
+
+        assert [run.outcome for run in scheduled.history] == [Outcome.SUCCEEDED] * 3
+        assert kept[1] is kept[2] is not kept[0]
+
+    async def test_a_job_that_cancels_its_own_task_harms_nobody(self, anyio_backend_name: str) -> None:
+        """A native cancellation that a job leaves to its task ends that task; the next job has another one."""
+        if anyio_backend_name == "trio":
+            return
+        import asyncio
+
+        timed = Timed()
+
+        async def job() -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            block(1)  # its turn is over: the task lets others go first
+
+        scheduled = timed.scheduler.add(job, Every(minutes=1))
+        beside = timed.scheduler.add(lambda_sleep(1), Every(minutes=1))
+
+        async with timed.running():
+            await anyio.sleep(3.5 * MINUTE)
+
+        assert [run.outcome for run in scheduled.history] == [Outcome.SUCCEEDED] * 3
+        assert [run.outcome for run in beside.history] == [Outcome.SUCCEEDED] * 3
+
+    async def test_a_job_may_have_itself_cancelled(self) -> None:
+        """A job that asks for its own next run is cancelled for it, and the scheduler goes on."""
+        timed = Timed()
+        runs: list[float] = []
+
+        async def job() -> None:
+            runs.append(round(timed.minutes()))
+            if len(runs) == 1:
+                scheduled.run_now()
+                block(1)
+
+        scheduled = timed.scheduler.add(job, Every(minutes=1), overlap=Overlap.CANCEL_RUNNING)
+
+        async with timed.running():
+            await anyio.sleep(2.5 * MINUTE)
+
+        assert runs == [1, 1, 2]
+        assert [run.outcome for run in scheduled.history] == [Outcome.SUCCEEDED] * 3
+
+    def test_the_end_of_the_event_loop_is_passed_on(self) -> None:
+        """A task that is thrown away with its loop is no failure of its job."""
+        with pytest.raises(GeneratorExit):
+            _sort_out(GeneratorExit())
+
+    async def test_errors_that_come_with_one_are_kept(self, anyio_backend_name: str) -> None:
+        """When a job is cancelled and fails as well, in a group, the failure is what is kept."""
+        timed = Timed()
+
+        async def job() -> None:
+            try:
+                await anyio.sleep(HOUR)
+            except anyio.get_cancelled_exc_class() as error:
+                message = "both"
+                raise BaseExceptionGroup(message, [error, OSError("no route")]) from None
+
+        scheduled = timed.scheduler.add(job, Every(minutes=1), overlap=Overlap.CANCEL_RUNNING)
+
+        async with timed.running(shutdown_timeout=1):
+            await anyio.sleep(2.5 * MINUTE)
+            [run] = scheduled.history
+            scheduled.remove()
+            running = scheduled.running
+            # Nothing left that would have to be cancelled at the stop.
+            while scheduled.running:
+                scheduled._active[0]._cancel("enough")
+                await anyio.sleep(1)
+
+        assert running == 1
+        assert run.outcome == Outcome.FAILED
+        assert isinstance(run.error, ExceptionGroup)
+        assert repr(run.error.exceptions[0]) == "OSError('no route')"
+
+    @pytest.mark.parametrize("grouped", [False, True])
+    async def test_an_exit_ends_the_host(self, *, grouped: bool) -> None:
+        """A job that raises `SystemExit` asks the host to stop with that code; what else runs is cancelled."""
+        timed = Timed()
+        cancelled: list[bool] = []
+
+        async def other() -> None:
+            try:
+                await anyio.sleep(HOUR)
+            except anyio.get_cancelled_exc_class():
+                cancelled.append(True)
+                raise
+
+        async def leave() -> None:
+            await anyio.sleep(1)
+            if grouped:
+                message = "out"
+                raise BaseExceptionGroup(message, [SystemExit(4)])
+            raise SystemExit(4)
+
+        job = timed.scheduler.add(leave, Every(minutes=1))
+        timed.scheduler.add(other, Every(seconds=59))
+        host = hosted(timed.scheduler)
+
+        with pytest.raises(SystemExit) as caught:
+            async with host:
+                await host.wait()
+
+        assert caught.value.code == 4
+        assert host.lifetime.exit_code == 4
+        assert cancelled == [True]
+        assert job.history[0].outcome == Outcome.FAILED
+
+
+class TestReuse:
+    async def test_short_jobs_share_a_task(self) -> None:
+        """Jobs that wait for nothing run in one task, one after the other."""
+        timed = Timed()
+        tasks: list[int] = []
+
+        async def job() -> None:
+            tasks.append(anyio.get_current_task().id)
+
+        for number in range(100):
+            timed.scheduler.add(job, Every(minutes=1), name=str(number))
+
+        async with timed.running():
+            await anyio.sleep(3.5 * MINUTE)
+
+        assert len(tasks) == 300
+        assert len(set(tasks)) == 1
+
+    async def test_jobs_that_wait_have_a_task_each_that_is_used_again(self) -> None:
+        """There are as many tasks as jobs that wait at a time; they serve the next runs, and go when too many."""
+        timed = Timed()
+        tasks: list[int] = []
+
+        async def job() -> None:
+            tasks.append(anyio.get_current_task().id)
+            await anyio.sleep(1)
+
+        jobs = [timed.scheduler.add(job, Every(minutes=1), name=str(number)) for number in range(50)]
+
+        async with timed.running():
+            before = len(anyio.get_running_tasks())
+            await anyio.sleep(3.5 * MINUTE)
+            most = len(anyio.get_running_tasks())
+            for each in jobs[1:]:
+                each.remove()
+            await anyio.sleep(HOUR)
+            least = len(anyio.get_running_tasks())
+
+        assert len(tasks) == 150 + 60
+        assert len(set(tasks)) <= 51
+        assert most - before > 45
+        assert least - before <= 3
+
+    @pytest.mark.real_time
+    async def test_others_get_a_turn(self) -> None:
+        """Ten thousand runs that are due at one instant do not keep the event loop for themselves."""
+        scheduler = Scheduler()
+        ran: list[int] = []
+        turns = 0
+
+        async def job() -> None:
+            ran.append(1)
+
+        for number in range(10_000):
+            scheduler.add(job, Every(seconds=0.05), name=str(number))
+
+        async with hosted(scheduler, log_level="ERROR"):
+            while not ran:
+                await checkpoint()
+            while len(ran) < 10_000:
+                turns += 1
+                await checkpoint()
+
+        assert turns > 5
+
+
+def lambda_sleep(seconds: float) -> Callable[[], Awaitable[None]]:
+    """Return a job that sleeps."""
+
+    async def sleep() -> None:
+        await anyio.sleep(seconds)
+
+    return sleep
+
+
+async def steals_a_cancellation() -> None:
+    """Raise the cancellation of a scope that is over."""
+    kept: list[BaseException] = []
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        try:
+            await anyio.sleep(1)
+        except anyio.get_cancelled_exc_class() as error:
+            kept.append(error)
+            raise
+    raise kept[0]
+
+
+async def test_a_month_of_runs_leaves_nothing_behind() -> None:
+    """The tasks of a scheduler do not become more over time."""
+    timed = Timed(history=5)
+
+    async def job() -> None:
+        await anyio.sleep(1)
+
+    scheduled = timed.scheduler.add(job, Every(minutes=10), overlap=Overlap.CANCEL_RUNNING)
+    other = timed.scheduler.add(lambda_sleep(50 * MINUTE), Every(minutes=10), overlap=Overlap.CANCEL_RUNNING)
+
+    async with timed.running():
+        await anyio.sleep(HOUR)
+        before = len(anyio.get_running_tasks())
+        await anyio.sleep(3 * DAY)
+        after = len(anyio.get_running_tasks())
+
+    assert after <= before + 1
+    assert len(scheduled.history) == len(other.history) == 5

@@ -1,0 +1,302 @@
+"""What a stop does to a scheduler: nothing begins, what runs is finished, what does not end is cut and named."""
+
+import signal
+import threading
+from importlib.util import find_spec
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+from children import PYTHON, Child
+from scheduled import HOUR, MINUTE, Timed, hosted, log_lines, told
+
+from hostkit import HostBuilder, HostFailedError, HostOptions, ServiceStuckError, StoppingToken, StopTimeoutError
+from hostkit.events import ServiceStalled
+from hostkit.scheduling import Daily, Every, Outcome, Overlap, Scheduler
+
+BACKENDS = [backend for backend in ("asyncio", "trio", "uvloop") if backend == "asyncio" or find_spec(backend)]
+
+
+async def test_what_runs_is_finished_and_nothing_begins() -> None:
+    """From the stop on nothing begins, neither what is due nor what waits; the run that goes on is waited for."""
+    timed = Timed()
+    ended: list[float] = []
+
+    async def slow() -> None:
+        await anyio.sleep(10 * MINUTE)
+        ended.append(timed.minutes())
+
+    job = timed.scheduler.add(slow, Every(minutes=1), overlap=Overlap.QUEUE)
+
+    async with timed.running():
+        await anyio.sleep(2.5 * MINUTE)
+
+    assert ended == [11]
+    assert told(job.history) == [(1, "succeeded", None), (2, "skipped", "the scheduler is stopping")]
+
+
+async def test_what_is_asked_for_during_the_stop_does_not_begin() -> None:
+    """Who asks for a run while the scheduler stops is told why there is none."""
+    timed = Timed()
+    ran: list[str] = []
+
+    async def other() -> None:
+        ran.append("other")
+
+    late = timed.scheduler.add(other, Every(hours=1))
+
+    @timed.scheduler.job(Every(minutes=1))
+    async def slow(stopping_token: StoppingToken) -> None:
+        await stopping_token.wait()
+        await anyio.sleep(1)
+        late.run_now()
+        timed.scheduler.add(other, Every(seconds=1), run_at_start=True, name="new")
+        await anyio.sleep(5)
+
+    async with timed.running():
+        await anyio.sleep(1.5 * MINUTE)
+
+    assert ran == []
+    assert [run.reason for run in late.history] == ["the scheduler is stopping"]
+    assert [run.reason for run in timed.scheduler.jobs["new"].history] == ["the scheduler is stopping"]
+
+
+async def test_what_has_not_begun_yet_does_not_begin() -> None:
+    """Runs that were due just before the stop, and have not got their turn, are left out."""
+    timed = Timed()
+    ran: list[int] = []
+
+    async def job() -> None:
+        ran.append(1)
+
+    builder = HostBuilder(HostOptions())
+    builder.add_service(timed.scheduler)
+    jobs = [timed.scheduler.add(job, Every(minutes=1), name=str(number)) for number in range(3)]
+    host = builder.build()
+
+    async with host:
+        await anyio.sleep(MINUTE / 2)
+        for each in jobs:
+            each.run_now()
+        builder.lifetime.request_stop()
+
+    outcomes = {str(run.outcome) for each in jobs for run in each.history}
+    assert len(ran) in (0, 3)
+    assert outcomes == {"skipped"} if not ran else {"succeeded"}
+
+
+async def test_what_does_not_end_is_cancelled_and_named() -> None:
+    """At the end of `shutdown_timeout` what still runs is cancelled, and each job is named in the log."""
+    timed = Timed()
+    stopped: list[float] = []
+
+    async def endless() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            stopped.append(timed.minutes())
+
+    job = timed.scheduler.add(endless, Every(minutes=1), name="endless")
+
+    with log_lines() as lines, pytest.raises(HostFailedError) as caught:
+        async with timed.running(shutdown_timeout=30):
+            await anyio.sleep(1.5 * MINUTE)
+
+    assert stopped == [2]
+    assert [type(error) for error in caught.value.exceptions] == [StopTimeoutError]
+    assert [(run.outcome, run.reason) for run in job.history] == [
+        (Outcome.CANCELLED, "not over in time at the stop"),
+    ]
+    assert lines == ["INFO scheduler: job endless cancelled after 60 s: not over in time at the stop"]
+
+
+async def test_a_scheduler_that_is_cancelled_says_so() -> None:
+    """A scheduler may be used without a host; who cancels it cancels what it runs."""
+    timed = Timed()
+    job = timed.scheduler.add(anyio.sleep_forever, Every(minutes=1))
+    queued = timed.scheduler.add(anyio.sleep_forever, Every(minutes=1), overlap=Overlap.QUEUE, name="queued")
+    timed.scheduler.add(checkpoint, Every(minutes=1))
+    token = StoppingToken(owner=None)  # type: ignore[arg-type]  # nobody asks it
+
+    with anyio.move_on_after(2.5 * MINUTE):
+        await timed.scheduler.execute(token)
+    await timed.scheduler.stop()
+
+    assert [run.reason for run in job.history] == ["still running", "the scheduler was cancelled"]
+    assert [run.reason for run in queued.history] == ["the scheduler is stopping", "the scheduler was cancelled"]
+
+
+@pytest.mark.real_time
+async def test_a_thread_has_until_the_end_of_the_cancellation_timeout() -> None:
+    """A thread that was not back at the end of `shutdown_timeout` is waited for as long as a cancelled task is."""
+    scheduler = Scheduler()
+    begun, go = threading.Event(), threading.Event()
+
+    def job() -> None:
+        begun.set()
+        go.wait(20)
+
+    scheduled = scheduler.add(job, Every(hours=1), run_at_start=True)
+    host = hosted(scheduler, shutdown_timeout=0.01, cancellation_timeout=20)
+
+    async def release() -> None:
+        while not scheduled.history:
+            await checkpoint()
+        go.set()
+
+    async def live() -> None:
+        async with host:
+            while not begun.is_set():
+                await checkpoint()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(release)
+        with pytest.raises(HostFailedError) as caught:
+            await live()
+
+    assert scheduled.history[0].outcome == Outcome.CANCELLED
+    assert [type(error) for error in caught.value.exceptions] == [StopTimeoutError]
+    assert host.lifetime.exit_code == 1
+
+
+@pytest.mark.real_time
+async def test_a_thread_that_does_not_return_is_named_and_abandoned() -> None:
+    """A thread that is not back by then is left behind: the error names the job and the line where it is."""
+    scheduler = Scheduler()
+    begun, go = threading.Event(), threading.Event()
+
+    def stuck() -> None:
+        begun.set()
+        go.wait(20)
+
+    scheduler.add(stuck, Every(hours=1), run_at_start=True)
+    host = hosted(scheduler, shutdown_timeout=0.01, cancellation_timeout=0.01)
+
+    async def live() -> None:
+        async with host:
+            while not begun.is_set():
+                await checkpoint()
+
+    with pytest.raises(HostFailedError) as caught:
+        await live()
+    go.set()
+
+    error = next(error for error in caught.value.exceptions if isinstance(error, ServiceStuckError))
+    assert error.service == "job stuck"
+    assert error.waiting_at is not None
+    assert error.waiting_at.endswith("in test_a_thread_that_does_not_return_is_named_and_abandoned.<locals>.stuck")
+    assert host.lifetime.exit_code == 3
+
+
+APP = """
+import sys
+import time
+import anyio
+from hostkit import HostBuilder, HostOptions, StoppingToken
+from hostkit.scheduling import Every, Scheduler
+
+builder = HostBuilder(HostOptions(backend=sys.argv[1], shutdown_timeout=20, cancellation_timeout=0.2))
+scheduler = builder.add_service(Scheduler())
+numbers = iter(range(1, 100))
+
+@scheduler.job(Every(seconds=0.02))
+async def work(stopping_token: StoppingToken) -> None:
+    number = next(numbers)
+    print(f"began {number}", flush=True)
+    if number == 3:
+        await stopping_token.wait()
+        await anyio.sleep(0.1)
+    print(f"ended {number}", flush=True)
+
+@scheduler.job(Every(seconds=0.02))
+def on_a_thread(stopping_token) -> None:
+    stopping_token.wait()
+    print("thread ended", flush=True)
+
+host = builder.build()
+host.run()
+"""
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_sigterm_lets_a_job_finish_and_begins_none(backend: str, tmp_path: Path) -> None:
+    """SIGTERM while jobs run: they are told and finish, the next is not begun, and the exit code is 0."""
+    script = tmp_path / "app.py"
+    script.write_text(APP)
+
+    with Child(*PYTHON, script, backend, cwd=tmp_path) as child:
+        assert child.wait_for(lambda line: line == "began 3"), child.text
+        child.send(signal.SIGTERM)
+        exit_code = child.end()
+
+    said = [line for line in child.lines if line.startswith(("began", "ended", "thread"))]
+    assert exit_code == 0, child.text
+    assert sorted(said) == ["began 1", "began 2", "began 3", "ended 1", "ended 2", "ended 3", "thread ended"]
+    assert any("stopped in" in line for line in child.lines)
+
+
+STUCK = """
+import sys
+import time
+from hostkit import HostBuilder, HostOptions
+from hostkit.scheduling import Every, Scheduler
+
+builder = HostBuilder(HostOptions(backend=sys.argv[1], shutdown_timeout=0.1, cancellation_timeout=0.1))
+scheduler = builder.add_service(Scheduler())
+
+@scheduler.job(Every(hours=1), run_at_start=True)
+def stuck() -> None:
+    print("stuck", flush=True)
+    time.sleep(600)
+
+builder.build().run()
+"""
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_thread_that_does_not_return_does_not_hold_the_process(backend: str, tmp_path: Path) -> None:
+    """A sync job that never returns is named with its line, and the process ends with exit code 3."""
+    script = tmp_path / "app.py"
+    script.write_text(STUCK)
+
+    with Child(*PYTHON, script, backend, cwd=tmp_path) as child:
+        assert child.wait_for(lambda line: line == "stuck"), child.text
+        child.send(signal.SIGTERM)
+        exit_code = child.end()
+
+    assert exit_code == 3, child.text
+    assert "app.py:13 in stuck" in child.text
+
+
+async def test_a_scheduler_that_waits_is_not_stalled() -> None:
+    """A scheduler that waits for what is due next gives no sign of life, and none is missed."""
+    timed = Timed()
+
+    @timed.scheduler.job(Every(hours=2))
+    async def busy() -> None:
+        await anyio.sleep(HOUR)
+
+    builder = HostBuilder(HostOptions(shutdown_timeout=HOUR))
+    builder.add_service(timed.scheduler, heartbeat_timeout=30)
+    stalled: list[ServiceStalled] = []
+    builder.on_event(lambda event: stalled.append(event) if isinstance(event, ServiceStalled) else None)
+
+    async with builder.build():
+        await anyio.sleep(5 * HOUR)
+
+    assert stalled == []
+    assert [run.outcome for run in timed.scheduler.jobs["busy"].history] == [Outcome.SUCCEEDED] * 2
+
+
+async def test_a_stop_between_two_runs_is_quick() -> None:
+    """A scheduler that waits is stopped at once."""
+    timed = Timed()
+    timed.scheduler.add(anyio.sleep_forever, Daily("08:00"))
+    timed.scheduler.add(anyio.sleep_forever, Every(hours=2))
+
+    async with timed.running():
+        await anyio.sleep(HOUR)
+        began = anyio.current_time()
+
+    assert anyio.current_time() == began
