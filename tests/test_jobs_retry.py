@@ -1,0 +1,451 @@
+"""Retries: how often, when, after which errors, and what is left when there are no more."""
+
+import time
+from datetime import timedelta
+
+import anyio
+import pytest
+from anyio import current_time
+from job_hosts import Diary, again, hosted, states, tally
+from loguru import logger
+
+from hostkit import Backoff
+from hostkit.jobs import (
+    JobCancelledError,
+    JobQueue,
+    JobState,
+    JobStateError,
+    QueueFullError,
+    Retry,
+    RetryAfterError,
+)
+
+
+async def nothing() -> None:
+    """Do nothing."""
+
+
+class TestRuns:
+    async def test_runs_a_failing_job_again(self) -> None:
+        """A failing job is run `attempts` times in all, with the backoff's delays, to the instant."""
+        queue, diary = JobQueue(retry=Retry(attempts=4, backoff=Backoff(initial=1, jitter=0))), Diary()
+
+        async with hosted(queue):
+            job = await queue.enqueue(diary.fail, "x", 0.5)
+            await anyio.sleep(1)
+            between = job.state, job.attempts, job.due_at, type(job.error)
+            await job.wait()
+
+        assert diary.times == [0, 1.5, 4, 8.5]
+        assert between == (JobState.RETRYING, 1, 1.5, OSError)
+        assert (job.state, job.attempts, job.ended_at) == (JobState.FAILED, 4, 9)
+
+    async def test_a_run_that_succeeds_is_the_last(self) -> None:
+        """After a success there is no further run, and no error is left."""
+        queue = JobQueue(retry=again(5, 1))
+        runs: list[float] = []
+
+        async def flaky() -> str:
+            runs.append(current_time())
+            if len(runs) < 3:
+                raise OSError
+            return "at last"
+
+        async with hosted(queue):
+            job = await queue.enqueue(flaky)
+            await job.wait()
+
+        assert runs == [0, 1, 2]
+        assert (job.result(), job.error, job.attempts) == ("at last", None, 3)
+
+    async def test_other_jobs_run_meanwhile(self) -> None:
+        """A job that waits for its retry holds nobody up, and comes round after those that became ready before."""
+        queue, diary = JobQueue(concurrency=1, retry=again(2, 1)), Diary()
+
+        async with hosted(queue):
+            await queue.enqueue(diary.fail, "a")
+            await queue.enqueue(diary.work, "b", 2)
+            await queue.enqueue(diary.note, "c")
+            await anyio.sleep(5)
+
+        assert diary.entries == [("a", 0), ("b", 0), ("c", 2), ("a", 2)]
+
+    async def test_timeouts_are_failures_too(self) -> None:
+        """A run that was cut by its timeout is retried like one that failed."""
+        queue, diary = JobQueue(timeout=2, retry=again(2, 1)), Diary()
+
+        async with hosted(queue):
+            job = await queue.enqueue(diary.work, "x", 10)
+            await job.wait()
+
+        assert diary.times == [0, 3]
+        assert isinstance(job.error, TimeoutError)
+
+    async def test_without_a_delay_it_runs_again_at_once(self) -> None:
+        """A delay of 0 is a retry behind what is ready."""
+        queue, diary = JobQueue(concurrency=1, retry=again(3, 0)), Diary()
+
+        async with hosted(queue):
+            await queue.enqueue(diary.fail, "a")
+            await queue.enqueue(diary.note, "b")
+            await queue.join()
+            await anyio.sleep(1)
+
+        assert diary.entries == [("a", 0), ("b", 0), ("a", 0), ("a", 0)]
+
+    async def test_options_decide(self) -> None:
+        """`with_options` has its own retries."""
+        queue, diary = JobQueue(retry=again(9, 1)), Diary()
+
+        async with hosted(queue):
+            job = await queue.with_options(retry=Retry(attempts=1)).enqueue(diary.fail)
+            await job.wait()
+
+        assert job.attempts == 1
+
+
+class TestRetryAfter:
+    async def test_a_job_may_say_when(self) -> None:
+        """A job that knows when to come again says so; the run counts as an attempt."""
+        queue = JobQueue(retry=again(3, 1, on=KeyError))
+        runs: list[float] = []
+
+        async def limited() -> None:
+            runs.append(current_time())
+            raise RetryAfterError(timedelta(minutes=1))
+
+        async with hosted(queue):
+            job = await queue.enqueue(limited)
+            await job.wait()
+
+        assert runs == [0, 60, 120]
+        assert isinstance(job.error, RetryAfterError)
+        assert job.error.seconds == 60
+        assert str(job.error) == "to be retried after 60 s"
+
+    @pytest.mark.parametrize(("seconds", "error"), [(-1, ValueError), ("soon", TypeError)])
+    def test_refuses_what_is_no_duration(self, seconds: float, error: type[Exception]) -> None:
+        """A wrong duration fails where it is given."""
+        with pytest.raises(error):
+            RetryAfterError(seconds)
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("retry", "attempts"),
+        [
+            (again(2, 1), 2),
+            (again(2, 1, on=OSError), 2),
+            (again(2, 1, on=(KeyError, OSError)), 2),
+            (again(2, 1, on=KeyError), 1),
+            (again(2, 1, not_on=OSError), 1),
+            (again(2, 1, on=Exception, not_on=(KeyError, OSError)), 1),
+            (again(2, 1, on=OSError, not_on=FileNotFoundError), 2),
+        ],
+    )
+    async def test_only_some_are_retried(self, retry: Retry, attempts: int) -> None:
+        """`on` names the errors that are retried, `not_on` those of them that are not."""
+        queue, diary = JobQueue(retry=retry), Diary()
+
+        async with hosted(queue):
+            job = await queue.enqueue(diary.fail)
+            await job.wait()
+
+        assert job.attempts == attempts
+
+    async def test_groups_are_errors(self) -> None:
+        """What comes out of a task group of the job is retried as the group that it is."""
+        queue = JobQueue(retry=again(2, 1))
+
+        async def parent() -> None:
+            async with anyio.create_task_group() as group:
+                group.start_soon(Diary().fail)
+
+        async with hosted(queue):
+            job = await queue.enqueue(parent)
+            await job.wait()
+
+        assert isinstance(job.error, ExceptionGroup)
+        assert job.attempts == 2
+
+    async def test_a_backoff_that_fails_ends_the_retries(self) -> None:
+        """When the backoff fails, there is no further run; the job's own error is kept, with a note."""
+
+        def broken(attempt: int) -> float:
+            raise ZeroDivisionError
+
+        queue = JobQueue(retry=Retry(attempts=5, backoff=broken))
+
+        async with hosted(queue):
+            job = await queue.enqueue(Diary().fail)
+            await job.wait()
+
+        assert isinstance(job.error, OSError)
+        assert job.error.__notes__ == ["not retried, as its backoff failed: ZeroDivisionError()"]
+
+    @pytest.mark.parametrize("delay", [-1, None])
+    async def test_so_does_one_that_returns_no_duration(self, delay: float) -> None:
+        """What a backoff returns is checked."""
+        queue = JobQueue(retry=Retry(attempts=5, backoff=lambda _: delay))
+
+        async with hosted(queue):
+            job = await queue.enqueue(Diary().fail)
+            await job.wait()
+
+        assert job.state is JobState.FAILED
+        assert "what the backoff returns must" in job.error.__notes__[0]  # type: ignore[union-attr]
+
+
+class TestPolicy:
+    @pytest.mark.parametrize(
+        ("options", "error", "complaint"),
+        [
+            ({"attempts": 0}, ValueError, "attempts must be 1 or more, got 0"),
+            ({"attempts": 1.0}, TypeError, "attempts must be a whole number, got 1.0"),
+            ({"backoff": 3}, TypeError, r"Retry\(backoff=...\) takes a function, got 3"),
+            ({"backoff": nothing}, TypeError, "takes a synchronous function"),
+            ({"on": "OSError"}, TypeError, "on takes an exception class or a tuple of them, got 'OSError'"),
+            ({"on": (OSError, 3)}, TypeError, "on takes an exception class or a tuple of them, got 3"),
+            ({"not_on": BaseException}, TypeError, "not_on takes an exception class"),
+        ],
+    )
+    def test_is_checked_where_it_is_made(
+        self, options: dict[str, object], error: type[Exception], complaint: str
+    ) -> None:
+        """A wrong value fails at the line that wrote it."""
+        with pytest.raises(error, match=complaint):
+            Retry(**options)  # type: ignore[arg-type]
+
+    def test_is_a_value(self) -> None:
+        """Two policies with the same values are the same; by default a job is run five times."""
+        assert Retry() == Retry(attempts=5, backoff=Backoff(), on=Exception, not_on=())
+
+
+class TestFailed:
+    async def test_keeps_the_last_failures(self) -> None:
+        """Failed jobs are kept, the latest last, as many as `history` says."""
+        queue, diary = JobQueue(concurrency=1, history=2), Diary()
+
+        async with hosted(queue):
+            for n in range(4):
+                await queue.enqueue(diary.fail, n)
+            await queue.enqueue(diary.note)
+            await queue.join()
+
+        assert [job.args for job in queue.failed] == [(2,), (3,)]
+        assert tally(queue) == {"failed": 4, "succeeded": 1}
+
+    async def test_requeue_runs_the_same_call_again(self) -> None:
+        """A failed job can be enqueued once more, as a new job with the same call, options and attempts afresh."""
+        queue = JobQueue(retry=again(2, 1))
+        works = False
+
+        async def charge(order: int, *, currency: str) -> str:
+            if not works:
+                raise OSError
+            return f"{order} {currency}"
+
+        async with hosted(queue):
+            job = await queue.with_options(name="charge it", key="k").enqueue(charge, 7, currency="EUR")
+            await job.wait()
+            works = True
+            second = queue.failed[0].requeue()
+            await second.wait()
+            third = job.requeue()
+            await third.wait()
+
+        assert states(job, second, third) == ["failed", "succeeded", "succeeded"]
+        assert second.result() == "7 EUR"
+        assert (second.name, second.key, second.attempts, job.attempts) == ("charge it", "k", 1, 2)
+        assert queue.failed == ()
+
+    async def test_requeue_refuses_others(self) -> None:
+        """Only failed and lost jobs can be enqueued once more, and only into a queue with room."""
+        queue = JobQueue(capacity=1)
+
+        async with hosted(queue):
+            good = await queue.enqueue(nothing)
+            await good.wait()
+            with pytest.raises(JobStateError, match="job 'nothing' is succeeded: only a failed or lost job can be"):
+                good.requeue()
+            bad = await queue.enqueue(Diary().fail)
+            await bad.wait()
+            await queue.enqueue_in(10, nothing)
+            with pytest.raises(QueueFullError):
+                bad.requeue()
+
+        assert queue.failed == (bad,)
+
+
+class TestForeignCancellation:
+    """asyncio alone: there a task can be cancelled by anybody."""
+
+    @pytest.fixture(params=["asyncio"])
+    def anyio_backend(self, request: pytest.FixtureRequest) -> str:
+        """Run on asyncio, in real time: nothing waits long here."""
+        return str(request.param)
+
+    async def test_is_a_failure_and_no_end(self) -> None:
+        """A job that ends with a cancellation which its queue did not cause has failed, and is retried as any."""
+        import asyncio
+
+        queue = JobQueue(concurrency=1, retry=again(2, 0))
+
+        async def awaits_what_is_cancelled() -> None:
+            future = asyncio.get_running_loop().create_future()
+            future.cancel()
+            await future
+
+        async def cancels_itself() -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            await asyncio.sleep(10)
+
+        async with hosted(queue):
+            first = await queue.enqueue(awaits_what_is_cancelled)
+            second = await queue.enqueue(cancels_itself)
+            await first.wait()
+            await second.wait()
+            after = await queue.enqueue(nothing)
+            await after.wait()
+
+        assert states(first, second, after) == ["failed", "failed", "succeeded"]
+        with pytest.raises(JobCancelledError, match="job 'cancels-itself' was ended by a cancellation that") as caught:
+            second.result()
+        assert isinstance(caught.value.__cause__, asyncio.CancelledError)
+        assert caught.value.job == "cancels-itself"
+        assert second.attempts == 2
+
+    async def test_leaves_nothing_in_the_way_of_later_jobs(self) -> None:
+        """Asyncio remembers a cancellation in the task; the next job's groups must not stumble over it."""
+        import asyncio
+
+        queue = JobQueue(concurrency=1)
+
+        async def cancels_itself() -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            await asyncio.sleep(10)
+
+        async def fails() -> None:
+            await asyncio.sleep(0)
+            raise KeyError
+
+        async def parent() -> str:
+            caught = "nothing"
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(fails())
+                    await asyncio.sleep(10)
+            except* KeyError:
+                caught = "the error"
+            return caught
+
+        async with hosted(queue):
+            await queue.enqueue(cancels_itself)
+            job = await queue.enqueue(parent)
+            await job.wait()
+
+        assert job.result() == "the error"
+
+    async def test_of_a_worker_with_nothing_to_do_is_survived(self) -> None:
+        """A job that has kept its task and cancels it later hurts nobody."""
+        import asyncio
+
+        queue = JobQueue(concurrency=1)
+        kept: list[asyncio.Task[object]] = []
+
+        async def keeps_its_task() -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            kept.append(task)
+
+        async with hosted(queue):
+            await (await queue.enqueue(keeps_its_task)).wait()
+            await asyncio.sleep(0.01)
+            kept[0].cancel()
+            at_once = await queue.enqueue(nothing)
+            await at_once.wait()
+            await asyncio.sleep(0.01)
+            later = await queue.enqueue(nothing)
+            await later.wait()
+
+        assert states(at_once, later) == ["succeeded", "succeeded"]
+
+    async def test_that_comes_with_a_wake_up_is_survived(self) -> None:
+        """The same, when a job was enqueued just before: it is run all the same."""
+        import asyncio
+
+        queue = JobQueue(concurrency=1)
+        kept: list[asyncio.Task[object]] = []
+
+        async def keeps_its_task() -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            kept.append(task)
+
+        async with hosted(queue):
+            await (await queue.enqueue(keeps_its_task)).wait()
+            await asyncio.sleep(0.01)
+            job = await queue.enqueue(nothing)
+            kept[0].cancel()
+            await job.wait()
+
+        assert job.state is JobState.SUCCEEDED
+
+
+class TestLog:
+    async def test_tells_of_every_failure_once(self, request: pytest.FixtureRequest) -> None:
+        """A run that failed and is retried is a warning, a job that has failed for good an error with traceback."""
+        from hostkit import HostBuilder, HostOptions
+
+        lines: list[str] = []
+        sink = logger.add(lines.append, format="{level} {extra[service]} {message}", backtrace=False)
+        request.addfinalizer(lambda: logger.remove(sink))
+        builder = HostBuilder(HostOptions(log_level="WARNING"))
+        queue = builder.add_service(JobQueue(retry=again(2, 1.25)), name="mails")
+
+        async with builder.build():
+            job = await queue.enqueue(Diary().fail, "no route")
+            await job.wait()
+            await (await queue.enqueue(nothing)).wait()
+
+        first, second, *traceback = "".join(lines).splitlines()
+        assert first == (
+            "WARNING mails job fail (number 1) failed in attempt 1 of 2, to be retried in 1.2 s: OSError('no route')"
+        )
+        assert second == "ERROR mails job fail (number 1) failed in attempt 2 of 2: OSError('no route')"
+        assert traceback[-1] == "OSError: no route"
+        assert not any("hostkit/" in line for line in traceback)
+
+    @pytest.mark.parametrize(("level", "count"), [("WARNING", 2), ("ERROR", 1), ("CRITICAL", 0)])
+    async def test_makes_no_line_below_the_hosts_level(
+        self, level: str, count: int, request: pytest.FixtureRequest
+    ) -> None:
+        """The queue keeps to the host's log level."""
+        from hostkit import HostBuilder, HostOptions
+
+        lines: list[str] = []
+        sink = logger.add(lines.append, format="{message}")
+        request.addfinalizer(lambda: logger.remove(sink))
+        builder = HostBuilder(HostOptions(log_level=level))
+        queue = builder.add_service(JobQueue(retry=again(2, 1)))
+
+        async with builder.build():
+            await (await queue.enqueue(Diary().fail)).wait()
+
+        assert len(lines) == count
+
+
+async def test_retries_do_not_hold_up_the_clock() -> None:
+    """An hour of retries takes no time in a test."""
+    queue, diary = JobQueue(retry=again(60, 60)), Diary()
+    began = time.monotonic()
+
+    async with hosted(queue):
+        await (await queue.enqueue(diary.fail)).wait()
+
+    assert diary.times == [60 * n for n in range(60)]
+    assert time.monotonic() - began < 30

@@ -1,0 +1,413 @@
+"""The stop: what is drained, what is cut, what is lost, and who is told."""
+
+from collections.abc import Sequence
+
+import anyio
+import pytest
+from anyio import current_time
+from job_hosts import ClumsyError, Diary, again, clumsy, hosted, states, tally
+from loguru import logger
+from puppet import QUIET, Puppet
+
+from hostkit import HostBuilder, HostedService, HostOptions, ServiceStuckError, StoppingToken, StopTimeoutError
+from hostkit.jobs import Job, JobQueue, JobState, QueueClosedError, Retry
+
+
+async def nothing() -> None:
+    """Do nothing."""
+
+
+class Clerk:
+    """Takes the jobs that were lost."""
+
+    def __init__(self, seconds: float = 0) -> None:
+        self.seconds = seconds
+        self.taken: list[Sequence[Job[object]]] = []
+        self.at: list[float] = []
+
+    async def take(self, jobs: Sequence[Job[object]]) -> None:
+        self.taken.append(jobs)
+        self.at.append(current_time())
+        await anyio.sleep(self.seconds)
+        self.at.append(current_time())
+
+    def take_at_once(self, jobs: Sequence[Job[object]]) -> None:
+        self.taken.append(jobs)
+
+
+class TestDraining:
+    async def test_runs_what_is_ready(self) -> None:
+        """Ready jobs are run before the queue stops, running ones are let finish."""
+        clerk = Clerk()
+        queue, diary = JobQueue(concurrency=2, on_lost=clerk.take), Diary()
+
+        async with hosted(queue):
+            jobs = [await queue.enqueue(diary.work, n, 3) for n in range(6)]
+            await anyio.sleep(1)
+        stopped = current_time()
+
+        assert stopped == 9
+        assert states(*jobs) == ["succeeded"] * 6
+        assert queue.lost == ()
+        assert clerk.taken == []
+
+    async def test_can_be_turned_off(self) -> None:
+        """Without `drain` only running jobs are let finish; ready ones are lost at once."""
+        queue, diary = JobQueue(concurrency=2, drain=False), Diary()
+
+        async with hosted(queue):
+            jobs = [await queue.enqueue(diary.work, n, 3) for n in range(4)]
+            await anyio.sleep(1)
+        stopped = current_time()
+
+        assert stopped == 3
+        assert states(*jobs) == ["succeeded", "succeeded", "lost", "lost"]
+        assert [job.ended_at for job in jobs] == [3, 3, 1, 1]
+        assert list(queue.lost) == jobs[2:]
+
+    async def test_loses_what_waits_for_its_time(self) -> None:
+        """Delayed jobs and retries are lost, also if their time comes while the queue is drained."""
+        queue, diary = JobQueue(concurrency=1, retry=again(2, 3)), Diary()
+
+        async with hosted(queue):
+            delayed = await queue.enqueue_in(2, diary.note)
+            retrying = await queue.enqueue(diary.fail, "r")
+            fails_later = await queue.enqueue(diary.fail, "f", 5)
+            running = await queue.enqueue(diary.work, "w", 5)
+            await anyio.sleep(1)
+        stopped = current_time()
+
+        assert stopped == 10
+        assert states(delayed, retrying, fails_later, running) == ["lost", "lost", "lost", "succeeded"]
+        assert list(queue.lost) == [delayed, retrying, fails_later]
+        assert isinstance(fails_later.error, OSError)
+        assert (delayed.attempts, retrying.attempts, fails_later.attempts) == (0, 1, 1)
+
+    async def test_a_job_that_fails_for_good_has_failed(self) -> None:
+        """A failure during the drain is a failure, and no loss."""
+        queue, diary = JobQueue(), Diary()
+
+        async with hosted(queue):
+            job = await queue.enqueue(diary.fail, "f", 5)
+            await anyio.sleep(1)
+
+        assert job.state is JobState.FAILED
+        assert queue.lost == ()
+
+    async def test_jobs_hear_the_stop(self) -> None:
+        """A job that takes the token can end early; it has succeeded then."""
+        queue, diary = JobQueue(concurrency=1), Diary()
+
+        async def patient(stopping_token: StoppingToken) -> str:
+            return "early" if await stopping_token.sleep(1000) else "slept"
+
+        async with hosted(queue):
+            job = await queue.enqueue(patient)
+            waiting = await queue.enqueue(diary.note)
+            await anyio.sleep(1)
+        stopped = current_time()
+
+        assert stopped == 1
+        assert job.result() == "early"
+        assert waiting.state is JobState.SUCCEEDED
+
+    async def test_waits_for_services_that_came_after_it(self) -> None:
+        """The queue accepts until its own turn: what stops before it may still enqueue, to its last breath."""
+        diary = Diary()
+
+        class WebServer(HostedService):
+            async def stop(self) -> None:
+                await anyio.sleep(5)
+                self.job = await queue.enqueue(diary.work, "from stop()", 1)
+
+        class Early(HostedService):
+            def __init__(self) -> None:
+                self.refused = False
+
+            async def stop(self) -> None:
+                try:
+                    await queue.enqueue(nothing)
+                except QueueClosedError:
+                    self.refused = True
+
+        early = Early()
+        builder = HostBuilder(QUIET)
+        builder.add_service(early)
+        queue = builder.add_service(JobQueue())
+        server = builder.add_service(WebServer())
+        async with builder.build():
+            pass
+
+        assert server.job.state is JobState.SUCCEEDED
+        assert diary.times == [5]
+        assert early.refused
+
+
+class TestCutting:
+    async def test_cuts_at_the_deadline(self) -> None:
+        """At the host's deadline running jobs are cancelled; they and what still waits are lost, no attempt counted."""
+        clerk = Clerk(seconds=2)
+        queue, diary = JobQueue(concurrency=1, on_lost=clerk.take, retry=Retry(attempts=5)), Diary()
+        cleaned: list[float] = []
+
+        async def long() -> None:
+            try:
+                await anyio.sleep(1000)
+            finally:
+                cleaned.append(current_time())
+
+        with pytest.RaisesGroup(StopTimeoutError):
+            async with hosted(queue):
+                cut = await queue.enqueue(long)
+                waiting = await queue.enqueue(diary.note)
+                await anyio.sleep(1)
+
+        assert cleaned == [21]
+        assert states(cut, waiting) == ["lost", "lost"]
+        assert (cut.attempts, cut.error) == (0, None)
+        assert [list(jobs) for jobs in clerk.taken] == [[cut, waiting]]
+        assert clerk.at == [21, 23]
+        assert tally(queue) == {"lost": 2}
+
+    async def test_keeps_the_error_of_what_was_cut(self) -> None:
+        """What a job raises when it is cut is kept with it; it is lost all the same, with the tasks it had."""
+        queue = JobQueue(concurrency=2)
+
+        async def parent() -> None:
+            async with anyio.create_task_group() as group:
+                group.start_soon(clumsy)
+                group.start_soon(anyio.sleep, 1000)
+
+        with pytest.RaisesGroup(StopTimeoutError):
+            async with hosted(queue):
+                jobs = [await queue.enqueue(clumsy), await queue.enqueue(parent), await queue.enqueue(nothing)]
+
+        assert states(*jobs) == ["lost", "lost", "lost"]
+        assert isinstance(jobs[0].error, ClumsyError)
+        assert isinstance(jobs[1].error, ExceptionGroup)
+
+    async def test_waits_of_jobs_end(self) -> None:
+        """Whoever waits for a job, or for all of them, is told that it was lost."""
+        queue, diary = JobQueue(concurrency=1), Diary()
+        woken: list[str] = []
+
+        async def wait(job: Job[object]) -> None:
+            await job.wait()
+            woken.append(job.state)
+
+        async def join() -> None:
+            await queue.join()
+            woken.append("joined")
+
+        with pytest.RaisesGroup(pytest.RaisesGroup(StopTimeoutError)):
+            async with anyio.create_task_group() as group, hosted(queue):
+                group.start_soon(wait, await queue.enqueue(diary.work, "long", 1000))
+                group.start_soon(wait, await queue.enqueue(diary.note))
+                group.start_soon(wait, await queue.enqueue_in(100, diary.note))
+                group.start_soon(join)
+                await anyio.sleep(1)
+
+        assert sorted(woken) == ["joined", "lost", "lost", "lost"]
+
+    async def test_a_job_that_ignores_its_cancellation(self, request: pytest.FixtureRequest) -> None:
+        """If a job goes on all the same, the host will give the queue up: the losses are told before that."""
+        lines: list[str] = []
+        sink = logger.add(lines.append, format="{level} {message}")
+        request.addfinalizer(lambda: logger.remove(sink))
+        release = anyio.Event()
+        queue, diary = JobQueue(concurrency=1), Diary()
+
+        async def deaf() -> None:
+            with anyio.CancelScope(shield=True):
+                await release.wait()
+
+        builder = HostBuilder(HostOptions(log_level="WARNING"))
+        builder.add_service(queue)
+        with pytest.RaisesGroup(pytest.RaisesExc(ServiceStuckError, match=r"test_jobs_stop.py:\d+ in .*deaf")):
+            async with builder.build():
+                job = await queue.enqueue(deaf)
+                waiting = await queue.enqueue(diary.note)
+                await queue.enqueue_in(100, diary.note)
+
+        assert states(job, waiting) == ["running", "lost"]
+        assert tally(queue) == {"running": 1, "lost": 2}
+        assert "WARNING 1 job still runs after the cancellation: 1 x deaf\n" in lines
+        assert "WARNING 2 jobs were lost at the stop: 2 x note\n" in lines
+        release.set()
+        await anyio.sleep(1)
+
+    async def test_a_job_that_takes_its_time_to_end(self, request: pytest.FixtureRequest) -> None:
+        """A job that ends late, but before the host gives up, is reported with the rest, in the end."""
+        lines: list[str] = []
+        sink = logger.add(lines.append, format="{message}", filter="hostkit.jobs")
+        request.addfinalizer(lambda: logger.remove(sink))
+        clerk = Clerk()
+        queue, diary = JobQueue(concurrency=2, on_lost=clerk.take), Diary()
+
+        async def slow() -> None:
+            try:
+                await anyio.sleep(1000)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await anyio.sleep(3)
+
+        builder = HostBuilder(HostOptions(log_level="WARNING"))
+        builder.add_service(queue)
+        with pytest.RaisesGroup(StopTimeoutError):
+            async with builder.build():
+                jobs = [await queue.enqueue(slow), await queue.enqueue(slow), await queue.enqueue(diary.note)]
+
+        assert states(*jobs) == ["lost", "lost", "lost"]
+        assert lines == [
+            "2 jobs still run after the cancellation: 2 x slow\n",
+            "1 job was lost at the stop: 1 x note\n",
+            "2 jobs were lost at the stop: 2 x slow\n",
+        ]
+        assert [list(taken) for taken in clerk.taken] == [jobs]
+
+    async def test_the_end_of_the_loop_is_no_failure_of_jobs(self) -> None:
+        """When the event loop ends under a running host, what runs is lost, and nothing has failed."""
+        import asyncio
+        import sys
+
+        queue, diary = JobQueue(concurrency=2, retry=Retry(attempts=3)), Diary()
+        jobs: list[Job[object]] = []
+
+        async def main() -> None:
+            builder = HostBuilder(QUIET)
+            builder.add_service(queue)
+            host = builder.build()
+            await host.start()
+            jobs.extend([await queue.enqueue(diary.work, "a", 1000), await queue.enqueue(diary.work, "b", 1000)])
+            jobs.append(await queue.enqueue(nothing))
+            await anyio.sleep(0.01)
+            sys.stdout.flush()
+
+        await anyio.to_thread.run_sync(asyncio.run, main())
+
+        assert states(*jobs) == ["lost", "lost", "lost"]
+        assert [job.attempts for job in jobs] == [0, 0, 0]
+
+
+class TestReport:
+    async def test_is_one_line_with_counts_by_name(self, request: pytest.FixtureRequest) -> None:
+        """What was lost is counted by name, the most first, in one warning in the name of the queue."""
+        lines: list[str] = []
+        sink = logger.add(lines.append, format="{level} {extra[service]} {message}", filter="hostkit.jobs")
+        request.addfinalizer(lambda: logger.remove(sink))
+        builder = HostBuilder(HostOptions(log_level="WARNING"))
+        queue = builder.add_service(JobQueue(), name="mails")
+
+        async with builder.build():
+            await queue.with_options(name="reminder").enqueue_in(100, nothing)
+            for _ in range(3):
+                await queue.enqueue_in(100, nothing)
+
+        assert lines == ["WARNING mails 4 jobs were lost at the stop: 3 x nothing, 1 x reminder\n"]
+
+    async def test_a_synchronous_callback_will_do(self) -> None:
+        """`on_lost` may be async or not; it gets the jobs with all that is needed to hand them on."""
+        clerk = Clerk()
+        queue = JobQueue(on_lost=clerk.take_at_once)
+
+        async with hosted(queue):
+            await queue.with_options(key="k").enqueue_in(100, Diary().work, "x", seconds=3)
+
+        ((job,),) = clerk.taken
+        assert (job.name, job.key, job.args, dict(job.kwargs)) == ("work", "k", ("x",), {"seconds": 3})
+
+    async def test_a_callback_that_fails_fails_the_host(self) -> None:
+        """An error in `on_lost` is no detail: it is a failure of the host."""
+
+        def broken(jobs: Sequence[Job[object]]) -> None:
+            raise ClumsyError
+
+        queue = JobQueue(on_lost=broken)
+
+        with pytest.RaisesGroup(ClumsyError):
+            async with hosted(queue):
+                job = await queue.enqueue_in(100, nothing)
+
+        assert job.state is JobState.LOST
+
+    async def test_a_callback_that_does_not_return_is_cut(self) -> None:
+        """`on_lost` has the time until the end of the cancellation budget, and no more."""
+        clerk = Clerk(seconds=1000)
+        queue, diary = JobQueue(on_lost=clerk.take), Diary()
+
+        with pytest.RaisesGroup(StopTimeoutError):
+            async with hosted(queue):
+                await queue.enqueue(diary.work, "x", 1000)
+        stopped = current_time()
+
+        assert clerk.at == [20]
+        assert stopped == 25
+
+    async def test_a_failed_start_reports_too(self) -> None:
+        """When a later service fails to start, the queue is stopped as ever: drained, and the rest reported."""
+        clerk = Clerk()
+        queue, diary = JobQueue(on_lost=clerk.take), Diary()
+        await queue.enqueue(diary.note)
+        late = await queue.enqueue_in(100, diary.note)
+
+        with pytest.RaisesGroup(pytest.RaisesExc(Exception, match="start")):
+            async with hosted(queue, Puppet(fails="start")):
+                pass
+
+        assert len(diary.names) == 1
+        assert [list(taken) for taken in clerk.taken] == [[late]]
+
+
+class TestSecondLife:
+    async def test_is_open_again(self) -> None:
+        """A queue whose host is started again accepts and runs jobs; what was lost stays listed until then."""
+        queue, diary = JobQueue(), Diary()
+        builder = HostBuilder(QUIET)
+        builder.add_service(queue)
+        host = builder.build()
+
+        async with host:
+            lost = await queue.enqueue_in(100, diary.note, "first life")
+        assert list(queue.lost) == [lost]
+        with pytest.raises(QueueClosedError):
+            lost.requeue()
+        async with host:
+            assert queue.lost == ()
+            again = lost.requeue()
+            await again.wait()
+            await queue.enqueue(diary.note, "second life")
+            await queue.enqueue_in(100, diary.note)
+
+        assert diary.names == ["first life", "second life"]
+        assert states(lost, again) == ["lost", "succeeded"]
+        assert tally(queue) == {"succeeded": 2, "lost": 2}
+        assert len(queue.lost) == 1
+
+    @pytest.mark.real_time
+    async def test_may_be_in_another_loop(self) -> None:
+        """The second life may be in another event loop, in another thread."""
+        queue, diary = JobQueue(), Diary()
+        jobs = [await queue.enqueue(diary.note)]
+
+        async def live() -> None:
+            async with hosted(queue):
+                jobs.append(await queue.enqueue(diary.note))
+                jobs.append(await queue.enqueue_in(0.001, diary.note))
+                for job in jobs:
+                    await job.wait()
+
+        await live()
+        await anyio.to_thread.run_sync(anyio.run, live)
+
+        assert len(diary.names) == 5
+        assert tally(queue) == {"succeeded": 5}
+
+    async def test_a_post_from_the_first_is_harmless(self) -> None:
+        """What a thread has posted into the loop of the first life does nothing in the second."""
+        queue = JobQueue()
+        async with hosted(queue):
+            pass
+
+        queue._intake.take_in()
+
+        assert tally(queue) == {}
