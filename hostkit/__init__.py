@@ -24,6 +24,7 @@ from hostkit._thread_stopping import ThreadStoppingToken
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from hostkit._host_thread import HostThread
     from hostkit._settings import HostSettings
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "HostState",
     "HostStateError",
     "HostStatus",
+    "HostThread",
     "HostedService",
     "HostkitError",
     "LoadError",
@@ -62,5 +64,10 @@ def __getattr__(name: str) -> object:
         from hostkit._settings import HostSettings
 
         return HostSettings
+    # Few need it, and most of what owns a process would come with it.
+    if name == "HostThread":
+        from hostkit._host_thread import HostThread
+
+        return HostThread
     message = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(message)

@@ -258,7 +258,9 @@ class HostBuilder:
         if name in self._names:
             message = f"there is a service named {name!r} already"
             raise ValueError(message)
-        registration = Registration(service, name or self._free_name(default_name(service)), **options)
+        registration = Registration(service, name or default_name(service), **options)
+        if name is None:
+            registration.name = self._free_name(registration.name)
         self._given.add(identity)
         self._names.add(registration.name)
         return registration
@@ -266,10 +268,9 @@ class HostBuilder:
     def _free_name(self, base: str) -> str:
         # By a counter for each base: a search would be quadratic with ten thousand of one class.
         name = base
-        while name in self._names or (name == base and base in self._counts):
+        while name in self._names:
             self._counts[base] = self._counts.get(base, 1) + 1
             name = f"{base}-{self._counts[base]}"
-        self._counts.setdefault(base, 1)
         return name
 
 

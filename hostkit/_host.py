@@ -1,5 +1,6 @@
 """The host: starts its services, keeps them running, and stops them."""
 
+import os
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -58,6 +59,7 @@ class Host:
         self._on_fatal = on_fatal
         self._life: Life | None = None
         self._was_run = False
+        self._process_of_life = os.getpid()
         lifetime._status = self.status  # the host's side of the lifetime
 
     @property
@@ -112,7 +114,7 @@ class Host:
         life = self._begin()
         life.on_crash = self._on_crash
         if self.options.terminate_on_failure:
-            life.on_crashed_end = partial(self._terminate, life)
+            life.on_fatal_end = partial(self._terminate, life)
         try:
             await life.settled.wait()
         except anyio.get_cancelled_exc_class():
@@ -235,6 +237,7 @@ class Host:
     async def _lifespan(self) -> AsyncIterator[None]:
         async with self:
             yield
+            self.lifetime.request_stop("the app's lifespan has ended")
 
     # For the owner of the process.
 
@@ -251,6 +254,8 @@ class Host:
         state = self.lifetime.state
         if state not in (HostState.CREATED, HostState.STOPPED):
             message = f"the host is {state}: it can be started when it is new or has stopped"
+            if os.getpid() != self._process_of_life:
+                message = "the process was forked after the host was started; make the host in the child"
             raise HostStateError(message)
         if self._life is not None:
             left = [repr(supervisor.name) for supervisor in self._life.supervisors() if supervisor.alive]
@@ -263,6 +268,7 @@ class Host:
         detailed = log_listener.detailed or bool(self._listeners)
         life = Life(self._steps, self._options, self.lifetime, listeners, context, detailed=detailed)
         self._life = life
+        self._process_of_life = os.getpid()
         self.lifetime._begin_life(life)  # the host's side of the lifetime
         life.root.spawn(life.live, context)
         return life
@@ -317,15 +323,13 @@ class Host:
 
     def _terminate(self, life: "Life") -> None:
         """End the process that embeds a host which has failed, now that the host has ended."""
-        import atexit
-
-        from hostkit._deadman import FAILED_EXIT_CODE, STUCK_EXIT_CODE, leave
+        from hostkit._deadman import STUCK_EXIT_CODE, exit_as_failed, leave
         from hostkit._signals import send_sigterm
 
         if life.failures.abandoned:
             leave(STUCK_EXIT_CODE)
         # Most servers end with 0, or with the signal, after a SIGTERM; where the interpreter has an exit, it is 1.
-        atexit.register(leave, FAILED_EXIT_CODE)
+        exit_as_failed()
         send_sigterm()
 
     @staticmethod

@@ -64,8 +64,8 @@ class Life:
         self.detailed = detailed
         self.on_crash: Callable[[HostFailedError], None] | None = None
         """Called when a failure stops a host that had started."""
-        self.on_crashed_end: Callable[[], None] | None = None
-        """Called at the very end, if such a failure has stopped it."""
+        self.on_fatal_end: Callable[[], None] | None = None
+        """Called at the very end, if such a failure has stopped it, or something was abandoned."""
         self.options = options
         self._lifetime = lifetime
         self._listeners = listeners
@@ -359,8 +359,8 @@ class Life:
         self.tell(events.HostStopped(now, lifetime.stop_reason or "", lifetime.exit_code, now - self.ladder.stop_at))
         self.settled.set()
         self.ended.set()
-        if self._crashed and self.on_crashed_end is not None:
-            self.on_crashed_end()
+        if self.on_fatal_end is not None and (self._crashed or self.failures.abandoned):
+            self.on_fatal_end()
 
     def _enter(self, state: HostState) -> None:
         self.state_since = self.time()

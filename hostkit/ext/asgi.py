@@ -6,7 +6,7 @@ An app with a lifespan takes the host there: ``FastAPI(lifespan=host.lifespan)``
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from hostkit import Host, HostFailedError
+from hostkit import Host
 
 __all__ = ["with_host"]
 
@@ -14,34 +14,37 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+# Each framework has types of its own for what an app is called with.
+AnyASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 
 
-def with_host(app: ASGIApp, host: Host) -> ASGIApp:
+def with_host(app: AnyASGIApp, host: Host) -> ASGIApp:
     """Return an app that starts *host* with the server and stops it with the server, and is *app* otherwise.
 
     The server must speak the lifespan protocol (``uvicorn --lifespan on``); *app* itself is not asked about it. A host
     that fails to start keeps the server from starting; one that fails later is told to the server at the stop.
     """
 
-    async def with_lifespan(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def app_with_host(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await _live(host, receive, send)
         else:
             await app(scope, receive, send)
 
-    return with_lifespan
+    return app_with_host
 
 
 async def _live(host: Host, receive: Receive, send: Send) -> None:
+    await receive()
     step = "startup"
     try:
-        await receive()
-        await host.start()
-        await send({"type": "lifespan.startup.complete"})
-        step = "shutdown"
-        await receive()
-        await host.stop("the server stops")
-        await send({"type": "lifespan.shutdown.complete"})
-    except HostFailedError as error:
+        async with host:
+            await send({"type": "lifespan.startup.complete"})
+            step = "shutdown"
+            await receive()
+            host.lifetime.request_stop("the server stops")
+    # Whatever it is, it has to be told: a server takes an app that only raises for one without a lifespan, and serves.
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
         await send({"type": f"lifespan.{step}.failed", "message": str(error)})
         raise
+    await send({"type": "lifespan.shutdown.complete"})

@@ -1,0 +1,93 @@
+"""The page on embedding tells what works: every program on it is run, with its command."""
+
+import re
+import shlex
+import signal
+import sys
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+from children import HOSTKIT, PATIENCE, PYTHON, Child
+
+PAGE = (Path(__file__).parent.parent / "docs" / "embedding.md").read_text(encoding="utf-8")
+SECTIONS = {section.partition("\n")[0]: section for section in re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:]}
+# A free port instead of the one that a reader would take.
+FREE_PORT = {
+    "uvicorn": ["--port", "0"],
+    "hypercorn": ["--bind", "127.0.0.1:0"],
+    "gunicorn": ["--bind", "127.0.0.1:0"],
+    "python": [],
+    "hostkit": [],
+}
+EXIT_CODES = {"uvicorn": -signal.SIGTERM}
+
+pytestmark = [
+    pytest.mark.servers,
+    pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM to catch"),
+]
+
+
+def block(section: str, language: str) -> str | None:
+    """Return the first block of code of a section in a language."""
+    found = re.search(rf"^```{language}\n(.+?)^```$", section, re.MULTILINE | re.DOTALL)
+    return found and found[1]
+
+
+PROGRAMS = [title for title, section in SECTIONS.items() if block(section, "python")]
+SERVED = [title for title in PROGRAMS if block(SECTIONS[title], "sh")]
+
+
+def write(title: str, folder: Path) -> None:
+    """Write the program of a section."""
+    code = block(SECTIONS[title], "python")
+    assert code
+    (folder / "app.py").write_text(code.replace("port=8000", "port=0"), encoding="utf-8")
+
+
+def health(port: int) -> str:
+    """Return what the program answers."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().read().decode()
+    finally:
+        connection.close()
+
+
+def test_finds_the_programs() -> None:
+    """No program is left out."""
+    assert len(PROGRAMS) == PAGE.count("```python") == 8
+    assert len(SERVED) == PAGE.count("```sh") == 6
+
+
+@pytest.mark.parametrize("title", SERVED)
+def test_a_program_serves_and_stops(title: str, tmp_path: Path) -> None:
+    """The services run while it serves, and finish when it is told to stop."""
+    write(title, tmp_path)
+    name, *arguments = shlex.split(block(SECTIONS[title], "sh") or "")
+    command = {"python": PYTHON, "hostkit": HOSTKIT}.get(name, (*PYTHON, "-m", name))
+
+    env = {"HOME": str(tmp_path)}
+    with Child(*command, *arguments, *FREE_PORT[name], cwd=tmp_path, env=env) as child:
+        line = child.wait_for(lambda line: re.search(r"http://127\.0\.0\.1:\d+", line))
+        assert line, child.text
+        answer = health(int(re.findall(r"127\.0\.0\.1:(\d+)", line)[0]))
+        child.send(signal.SIGTERM)
+        exit_code = child.end()
+
+    assert re.search(r'"ready": ?true', answer)
+    assert [line for line in child.lines if line in ("refreshing", "done")] == ["refreshing", "done"]
+    assert exit_code == EXIT_CODES.get(name, 0), child.text
+
+
+@pytest.mark.parametrize("title", [title for title in PROGRAMS if title not in SERVED])
+def test_a_program_runs_to_its_end(title: str, tmp_path: Path) -> None:
+    """A program without a server stops its services at its end."""
+    write(title, tmp_path)
+
+    with Child(*PYTHON, "app.py", cwd=tmp_path) as child:
+        exit_code = child.end()
+
+    assert [line for line in child.lines if line in ("refreshing", "done")] == ["refreshing", "done"]
+    assert exit_code == 0, child.text
