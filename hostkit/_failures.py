@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import anyio
 
-from hostkit._errors import HostFailedError
+from hostkit._errors import HostFailedError, ServiceStuckError
 
 INTERRUPT_EXIT_CODE = 130
 
@@ -30,6 +30,9 @@ class Failures:
             if note not in getattr(error, "__notes__", ()):
                 error.add_note(note)
         self._errors.append(error)
+        if isinstance(error, ServiceStuckError):
+            # Also where a service tells it itself, of a thread that it has to leave behind.
+            self.abandoned = True
 
     def error(self) -> HostFailedError | None:
         """Return a new group over the failures, or None: one object raised twice would pile up tracebacks."""

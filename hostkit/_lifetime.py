@@ -45,6 +45,7 @@ class HostLifetime:
         self._callbacks: dict[HostState, list[Callable[[], None]]] = {}
         self._passed: dict[HostState, anyio.Event] = {}
         self._status: Callable[[], HostStatus] | None = None
+        self._on_request: Callable[[], None] | None = None  # for the owner of the process, in the caller's own frame
         self._renew()
 
     @property
@@ -96,6 +97,8 @@ class HostLifetime:
             self._codes.append(exit_code)
         if not self._requests:
             self._requests.append((reason, None if life is None else life.root.time()))
+            if self._on_request is not None:
+                self._on_request()
         if life is not None:
             life.root.post(self._pass_on)
 

@@ -6,9 +6,11 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from inspect import signature
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import get_type_hints
 
 from hostkit import Host, HostBuilder
 from hostkit._errors import LoadError
@@ -51,7 +53,7 @@ def make_host(target: Target, arguments: Sequence[str], program: str) -> Host:
         WrongSettingsError: Flags or settings are wrong.
     """
     value = target.value
-    if callable(value) and not isinstance(value, (Host, HostBuilder)):
+    if callable(value) and not isinstance(value, (Host, HostBuilder, type)):
         value, arguments = _call(value, arguments, program)
     if isinstance(value, HostBuilder):
         value = value.build()
@@ -122,13 +124,28 @@ def _call(function: Callable[..., object], arguments: Sequence[str], program: st
     if is_async(function):
         message = f"{name}() is an async function; a target is made by a plain one"
         raise LoadError(message)
-    parameters = signature(function, eval_str=True).parameters.values()
+    parameters = list(signature(function).parameters.values())
     if not parameters:
         return function(), arguments
     from hostkit._settings import HostSettings, parse
 
-    kind = next(iter(parameters)).annotation
+    kind = _resolve(parameters[0].annotation, function)
     if len(parameters) != 1 or not isinstance(kind, type) or not issubclass(kind, HostSettings):
         message = f"{name}() must take no parameter, or one that is annotated with HostSettings or a subclass of it"
         raise LoadError(message)
     return function(parse(kind, arguments, program)), ()
+
+
+def _resolve(annotation: object, function: object) -> object:
+    """Return what a parameter's annotation stands for, or None if it stands for nothing."""
+    if not isinstance(annotation, str):
+        return annotation
+    while isinstance(function, partial):
+        function = function.func
+    called = function if hasattr(function, "__globals__") else getattr(function, "__call__", None)  # noqa: B004
+    # This one alone: the others may name what only the type checker knows.
+    stand_in = SimpleNamespace(__annotations__={"it": annotation})
+    try:
+        return get_type_hints(stand_in, getattr(called, "__globals__", {}))["it"]
+    except NameError:
+        return None

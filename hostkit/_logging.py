@@ -15,7 +15,7 @@ from hostkit._options import HostOptions
 if TYPE_CHECKING:
     from logging import Handler
 
-    from loguru import Logger, Message, Record
+    from loguru import Message, Record
 
 LEVELS = MappingProxyType(
     {"TRACE": 5, "DEBUG": 10, "INFO": 20, "SUCCESS": 25, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
@@ -26,10 +26,16 @@ def log(
     level: str, message: str, *args: object, service: str | None = None, error: BaseException | None = None
 ) -> None:
     """Write one line, in the name of *service*, with the traceback of *error*."""
-    logger = _named("hostkit")
-    if service is not None:
-        logger = logger.bind(service=service)
-    logger.opt(exception=error).log(level, message, *args)
+    from loguru import logger
+
+    def name(record: "Record") -> None:
+        record["name"] = "hostkit"
+        # Not simply bound: where a service's code has caused a line of the host, its name stands in the context.
+        record["extra"].pop("service", None)
+        if service is not None:
+            record["extra"]["service"] = service
+
+    logger.patch(name).opt(exception=error).log(level, message, *args)
 
 
 def log_error(message: str, *args: object, error: BaseException, service: str | None = None) -> None:
@@ -109,7 +115,11 @@ _LINES = MappingProxyType(
                 "WARNING",
                 lambda e: ("service {} moves again after {:.1f} s", e.service, e.duration),
             ),
-            _line(events.ServiceCancelled, "WARNING", lambda e: ("service {} cancelled{}", e.service, _at(e))),
+            _line(
+                events.ServiceCancelled,
+                "WARNING",
+                lambda e: ("service {} cancelled: {}{}", e.service, e.reason, _at(e)),
+            ),
             _line(
                 events.ServiceAbandoned,
                 "ERROR",
@@ -158,9 +168,10 @@ def configure(options: HostOptions) -> None:
     from loguru import logger
 
     logger.remove()
-    sink = _write_json if options.log_format == "json" else sys.stderr
-    # No argument values in tracebacks (diagnose), which may be secrets; no queue (enqueue), which os._exit would lose.
-    logger.add(sink, level=options.log_level, format=_text_format, diagnose=False, backtrace=False)
+    if sys.stderr is not None:  # closed when the process began
+        sink = _write_json if options.log_format == "json" else sys.stderr
+        # No argument values in tracebacks (diagnose), which may be secrets; no queue (enqueue), which os._exit loses.
+        logger.add(sink, level=options.log_level, format=_text_format, diagnose=False, backtrace=False)
     logging.basicConfig(handlers=[_logging_handler()], level=LEVELS[options.log_level], force=True)
 
 
@@ -186,31 +197,27 @@ def _write_json(message: "Message") -> None:
 
     record = message.record
     line = {"time": record["time"].isoformat(), "level": record["level"].name, "logger": record["name"]}
-    line |= {"message": record["message"], **record["extra"]}
+    line |= {"message": record["message"]}
+    # What the user has bound stands behind, and replaces nothing.
+    line |= {key: value for key, value in record["extra"].items() if key not in line}
     if record["exception"] is not None:
         line["exception"] = "".join(traceback.format_exception(record["exception"].value))
     sys.stderr.write(json.dumps(line, default=str) + "\n")
 
 
-def _named(name: str) -> "Logger":
-    """Return loguru's logger under another name than that of the calling module."""
-    from loguru import logger
-
-    def rename(record: "Record") -> None:
-        record["name"] = name
-
-    return logger.patch(rename)
-
-
 def _logging_handler() -> "Handler":
     import logging
+
+    from loguru import logger
 
     class ToLoguru(logging.Handler):
         """Hands stdlib `logging` records to loguru, under the name of their logger."""
 
         def emit(self, record: logging.LogRecord) -> None:
+            def name(named: "Record") -> None:
+                named["name"] = record.name
+
             level = record.levelname if record.levelname in LEVELS else record.levelno
-            named = _named(record.name)
-            named.opt(exception=record.exc_info).log(level, "{}", record.getMessage())
+            logger.patch(name).opt(exception=record.exc_info).log(level, "{}", record.getMessage())
 
     return ToLoguru()

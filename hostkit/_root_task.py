@@ -65,6 +65,12 @@ class RootTask:
         return self._cancelling is not None and self._cancelling() > 0
 
 
+def loop_is_running() -> bool:
+    """Return whether an event loop runs in this thread, even where no task does: in a callback of the loop."""
+    asyncio = sys.modules.get("asyncio")
+    return _is_trio() or (asyncio is not None and asyncio._get_running_loop() is not None)
+
+
 def _is_trio() -> bool:
     trio = sys.modules.get("trio")
     return trio is not None and trio.lowlevel.in_trio_run()

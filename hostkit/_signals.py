@@ -10,8 +10,11 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Protocol, Self
+
+import anyio
 
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name))
 
@@ -34,6 +37,7 @@ class Signals:
 
     def __init__(self) -> None:
         """Install nothing yet."""
+        self._process = os.getpid()
         self._previous: dict[signal.Signals, object] = {}
         self._received: list[int] = []
         self._receiver: Receiver | None = None
@@ -52,7 +56,7 @@ class Signals:
         for number, previous in self._previous.items():
             ours = getattr(signal.getsignal(number), "__self__", None)
             if ours is self:
-                signal.signal(number, previous)  # type: ignore[arg-type]  # what getsignal gave
+                _restore(number, previous)
         self._previous.clear()
 
     def attach(self, receiver: Receiver) -> None:
@@ -61,6 +65,34 @@ class Signals:
         # Attached first: a signal in between is told twice, which is harmless, and never missed.
         for count, number in enumerate(self._received, 1):
             self._pass_on(count, number)
+
+    async def wake_loop(self) -> None:
+        """Wake the event loop at every signal, until cancelled, where it does not see to that itself.
+
+        Of a signal that comes when the loop is about to wait, or to another thread, Python takes note and no more: the
+        handler would run when something else wakes the loop, perhaps in an hour.
+        """
+        other = signal.set_wakeup_fd(-1)
+        if other != -1:  # trio's, uvloop's, or asyncio's own, if it has signal handlers
+            signal.set_wakeup_fd(other)
+            return
+        from socket import socketpair
+
+        hearing, telling = socketpair()
+        with hearing, telling:
+            descriptor = telling.fileno()
+            for end in (hearing, telling):
+                os.set_blocking(end.fileno(), False)
+            signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)
+            try:
+                while True:
+                    await anyio.wait_readable(hearing)
+                    with suppress(BlockingIOError):
+                        hearing.recv(4096)
+            finally:
+                other = signal.set_wakeup_fd(-1)
+                if other != descriptor:  # asyncio's, which has got signal handlers meanwhile
+                    signal.set_wakeup_fd(other)
 
     def on_dump(self, name: str | None, dump: Callable[[], None]) -> None:
         """Have *dump* called, in the handler, when the signal *name* comes; nothing where there is none."""
@@ -72,6 +104,11 @@ class Signals:
         self._previous[number] = signal.signal(number, handler)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if os.getpid() != self._process:
+            # In a fork, a worker of multiprocessing say, which has inherited the handler, but not the host.
+            _restore(signal.Signals(number), self._previous.get(signal.Signals(number)))
+            signal.raise_signal(number)
+            return
         # One handler may run inside another: append and len are all the state there is.
         self._received.append(number)
         self._pass_on(len(self._received), number)
@@ -86,7 +123,15 @@ class Signals:
                 self._receiver.force()
 
     def _on_dump(self, _number: int, _frame: FrameType | None) -> None:
-        self._dump()
+        try:
+            self._dump()
+        except Exception as error:  # noqa: BLE001  # it would come out at any line of the main thread
+            write_error(f"hostkit: no status: {error!r}\n")
+
+
+def _restore(number: signal.Signals, previous: object) -> None:
+    # None is a handler that Python did not install, and cannot put back.
+    signal.signal(number, signal.SIG_DFL if previous is None else previous)  # type: ignore[arg-type]  # from getsignal
 
 
 def leave_by_signal(number: int) -> None:
@@ -106,12 +151,22 @@ def in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
+def error_descriptor() -> int | None:
+    """Return the descriptor of standard error, or None where there is none."""
+    for stream in (sys.stderr, sys.__stderr__):
+        try:
+            return stream.fileno()  # type: ignore[union-attr]  # None where it was closed at the start
+        except (AttributeError, OSError, ValueError):
+            continue
+    # Not simply 2: the first file that is opened in a process without standard error gets that number.
+    return None
+
+
 def write_error(text: str) -> None:
     """Write to standard error from a signal handler: not through a buffer that the main thread may be in."""
-    try:
-        descriptor = sys.stderr.fileno()
-    except (AttributeError, OSError, ValueError):
-        descriptor = 2
+    descriptor = error_descriptor()
+    if descriptor is None:
+        return
     try:
         os.write(descriptor, text.encode(errors="backslashreplace"))
     except OSError:

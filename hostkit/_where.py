@@ -8,12 +8,14 @@ import anyio
 
 # Where a service waits is its own line, not the one in the library that it waits with.
 _LIBRARIES = frozenset(
-    {"anyio", "asyncio", "concurrent", "contextlib", "hostkit", "outcome", "threading", "trio", "uvloop"}
+    {"anyio", "asyncio", "concurrent", "contextlib", "hostkit", "importlib", "outcome", "threading", "trio", "uvloop"}
 )
 
 
 def coroutine_line(coroutine: object) -> str | None:
     """Return the innermost line of *coroutine* that is the user's own, as ``file.py:12 in function``, or None."""
+    if getattr(coroutine, "cr_running", False):
+        return _running_line(getattr(coroutine, "cr_frame", None))
     line = None
     for frame in _awaited_frames(coroutine):
         if not _is_library(frame):
@@ -44,6 +46,19 @@ def frame_line(frame: FrameType | None) -> str | None:
     while frame is not None and _is_library(frame):
         frame = frame.f_back
     return frame and _describe(frame)
+
+
+def _running_line(own: FrameType | None) -> str | None:
+    """Return the line of a coroutine that runs right now: it awaits nothing, its frame is in some thread's stack."""
+    for innermost in sys._current_frames().values():  # the documented way
+        above: list[FrameType] = []
+        frame: FrameType | None = innermost
+        while frame is not None:
+            above.append(frame)
+            if frame is own:
+                return next((_describe(line) for line in above if not _is_library(line)), None)
+            frame = frame.f_back
+    return None  # pragma: no cover  # in another thread, and it has gone on meanwhile
 
 
 def _awaited_frames(awaitable: object) -> Iterator[FrameType]:

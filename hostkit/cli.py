@@ -10,7 +10,7 @@ from hostkit._loading import Target, load, make_host
 from hostkit._options import WrongSettingsError
 from hostkit._overview import overview, overview_json
 from hostkit._process import run as run_process
-from hostkit._signals import Signals
+from hostkit._signals import Signals, write_error
 
 __all__ = ["main", "run"]
 
@@ -92,5 +92,5 @@ def _host_of(target: str | Target, arguments: Sequence[str], program: str) -> Ho
 
 
 def _refuse(message: str) -> NoReturn:
-    sys.stderr.write("".join(f"hostkit: {line}\n" for line in message.splitlines()))
+    write_error("".join(f"hostkit: {line}\n" for line in message.splitlines()))
     raise SystemExit(WRONG_USAGE)

@@ -1,65 +1,44 @@
 """Hosts for tests with real processes, run as a script: ``process_app.py CASE BACKEND [ARGUMENT …]``.
 
-``process_app.py serve DESCRIPTOR`` imports everything once and runs cases in forks of itself, as it is told on a socket.
+``process_app.py serve DESCRIPTOR`` imports everything once, and runs the cases that it is told on a socket in forks.
 """
 
 import ctypes
+import gc
 import os
 import socket
 import sys
-from collections.abc import Callable, Sequence
-from importlib import import_module
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, cast
 
-from process_suspects import SUSPECTS, Neighbour, Way
+import process_ends
+import process_owners
+import process_stuck
+from process_hosts import CASES
 
 from hostkit import HostBuilder, HostOptions
 
+# Each has put its cases there.
+assert all((process_ends, process_owners, process_stuck))
 CLONE_NEWPID = 0x20000000
-
-
-def options(backend: str, **given: Any) -> HostOptions:  # noqa: ANN401  # as HostOptions takes them
-    """Return options with short budgets, for services that use them up; those that obey get *given* longer ones."""
-    defaults = {"application_name": "app", "shutdown_timeout": 0.3, "cancellation_timeout": 0.3}
-    return HostOptions(**{**defaults, "backend": backend, **given})
-
-
-def suspect(backend: str, name: str, way: str) -> None:
-    """Run a suspect between two good neighbours."""
-    # Where nothing is to be forced by time, there is enough of it on a busy machine.
-    obeys = name in ("clean", "start-fails", "execute-fails", "stop-fails")
-    further = way in ("second", "third") and name != "blocks-in-c"
-    builder = HostBuilder(
-        options(
-            backend,
-            shutdown_timeout=60 if obeys or further else 0.3,
-            cancellation_timeout=60 if obeys or way == "third" else 0.3,
-        )
-    )
-    builder.add_service(Neighbour("first"), name="first")
-    builder.add_service(SUSPECTS[name](builder.lifetime, cast(Way, way)), name="suspect")
-    builder.add_service(Neighbour("last"), name="last")
-    builder.build().run()
-
-
-CASES: dict[str, Callable[..., None]] = {"suspect": suspect}
 
 
 def main(arguments: Sequence[str]) -> None:
     """Run what the arguments name, to the end of the process."""
     if arguments[0] == "serve":
         arguments = serve(socket.socket(fileno=int(arguments[1])))
-    case, backend, *rest = arguments
-    CASES[case](backend, *rest)
+    name, backend, *rest = arguments
+    CASES[name](backend, *rest)
 
 
 def serve(orders: socket.socket) -> Sequence[str]:
     """Fork for every case that is ordered, and return its arguments in the child; the server itself never returns."""
-    for name in ("anyio._backends._asyncio", "anyio._backends._trio", "loguru", "trio", "uvloop"):
-        if find_spec(name.partition("._backends._trio")[0] if find_spec("trio") else name):
-            import_module(name)
+    for backend in ("asyncio", "trio", "uvloop"):
+        if backend == "asyncio" or find_spec(backend):
+            warm_up(backend)
+    gc.collect()
+    gc.freeze()  # or the first collection of every child would copy all memory
     while True:
         request, descriptors, *_ = socket.recv_fds(orders, 10_000, 2)
         if not request:
@@ -79,6 +58,17 @@ def serve(orders: socket.socket) -> Sequence[str]:
             for descriptor in descriptors:
                 os.close(descriptor)
         orders.send(str(answer).encode())
+
+
+def warm_up(backend: str) -> None:
+    """Import what a host imports while it runs."""
+    builder = HostBuilder(HostOptions(backend=backend, log_level="CRITICAL"))  # type: ignore[arg-type]  # one of them
+
+    @builder.service()
+    async def ends() -> None:
+        """End at once, and the host with it."""
+
+    builder.build().run(configure_logging=False)
 
 
 def fork(*, first: bool) -> int:

@@ -1,6 +1,7 @@
 """Child processes that are looked after: what they say while they live, and how they end."""
 
 import os
+import re
 import selectors
 import signal
 import socket
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -19,11 +21,11 @@ import pytest
 APP = Path(__file__).with_name("process_app.py")
 # Far beyond what any child needs on a busy machine: only one that hangs reaches it.
 BOUND = 30.0
-BACKENDS = [
-    "asyncio",
-    pytest.param("trio", marks=pytest.mark.needs("trio")),
-    pytest.param("uvloop", marks=pytest.mark.needs("uvloop")),
-]
+# The test suite refuses to run where one is missing, except where it runs without any extra.
+BACKENDS = [backend for backend in ("asyncio", "trio", "uvloop") if backend == "asyncio" or find_spec(backend)]
+# As hostkit names a line, and as faulthandler does.
+PLACE = re.compile(r'(?P<file>[^\s"]+\.py)(:(?P<line>\d+) in |", line (?P<dumped>\d+) in )')
+MARK = "# found here"
 # First process of a namespace of its own, as in a container; the kernel keeps signals without a handler from it.
 UNSHARE = ("unshare", "--fork", "--pid", "--kill-child", "--mount-proc")
 
@@ -33,14 +35,30 @@ class Outcome:
     """How a child has ended.
 
     Attributes:
+        what: What it has run, for the message of a test that fails.
         code: The exit code; negative for death by a signal.
         output: What it has written to standard output, by lines.
         errors: What it has written to standard error.
     """
 
+    what: str
     code: int
     output: list[str]
     errors: str
+
+    def tells_where(self, *words: str) -> bool:
+        """Tell whether one line of *errors* has all *words* and names the line of code that is marked to be found."""
+        return any(
+            MARK in source_line(match["file"], int(match["line"] or match["dumped"]))
+            for line in self.errors.splitlines()
+            for match in PLACE.finditer(line)
+            if all(word in line for word in words)
+        )
+
+
+def source_line(file: str, number: int) -> str:
+    """Return a line of source code."""
+    return Path(file).read_text(encoding="utf-8").splitlines()[number - 1]
 
 
 class Ending(Protocol):
@@ -52,8 +70,9 @@ class Ending(Protocol):
 class Child:
     """A running child; a context manager that leaves none behind."""
 
-    def __init__(self, pid: int, streams: Mapping[int, str], wait: Ending) -> None:
-        """Take over a child of which *streams*, by descriptor, are to be read."""
+    def __init__(self, what: str, pid: int, streams: Mapping[int, str], wait: Ending) -> None:
+        """Take over a child that runs *what*, of which *streams*, by descriptor, are to be read."""
+        self.what = what
         self.pid = pid
         self._wait = wait
         self._seen = {"output": b"", "errors": b""}
@@ -77,21 +96,42 @@ class Child:
             self._close(key.fd)
         self._selector.close()
 
+    def says(self, *texts: str) -> bool:
+        """Wait until the child has said each of *texts*, on either stream; return False if it has ended without.
+
+        Raises:
+            AssertionError: It has taken too long.
+        """
+        deadline = time.monotonic() + BOUND
+        while any(text not in self._text("output") + self._text("errors") for text in texts):
+            if not self._selector.get_map():
+                return False
+            self._read(deadline)
+        return True
+
     def reads(self, *texts: str) -> None:
         """Wait until the child has said each of *texts*, on either stream.
 
         Raises:
-            AssertionError: It has not, and has ended or taken too long.
+            AssertionError: It has ended without, or has taken too long.
         """
-        deadline = time.monotonic() + BOUND
-        while missing := [text for text in texts if text not in self._text("output") + self._text("errors")]:
-            if not self._read(deadline):
-                pytest.fail(f"the child has not said {missing}, but\n{self._told()}", pytrace=False)
+        if not self.says(*texts):
+            pytest.fail(f"the child has ended and not said {texts}, but\n{self._told()}", pytrace=False)
 
-    def send(self, *numbers: int) -> None:
-        """Send signals; of several, none waits until the one before has been heard."""
+    def line(self, start: str) -> str:
+        """Return the line that begins so, which the child has said."""
+        return next(line for line in self._text("output").splitlines() if line.startswith(start))
+
+    def send(self, *numbers: int, to: int | None = None) -> None:
+        """Send signals, *to* a child of the child if given; of several, none waits until the one before is heard."""
         for number in numbers:
-            os.kill(self.pid, number)
+            os.kill(to or self.pid, number)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has anything more to say."""
+        self._read(time.monotonic())
+        return bool(self._selector.get_map())
 
     def ends(self) -> Outcome:
         """Wait for the end.
@@ -101,22 +141,21 @@ class Child:
         """
         deadline = time.monotonic() + BOUND
         while self._selector.get_map():
-            if not self._read(deadline):
-                pytest.fail(f"the child has not ended, and has said\n{self._told()}", pytrace=False)
+            self._read(deadline)
         self._code = self._wait()
-        return Outcome(self._code, self._text("output").splitlines(), self._text("errors"))
+        return Outcome(self.what, self._code, self._text("output").splitlines(), self._text("errors"))
 
-    def _read(self, deadline: float) -> bool:
-        """Read what comes next; return False if nothing does until *deadline*, or will ever."""
-        if not self._selector.get_map():
-            return False
-        ready = self._selector.select(max(0.0, deadline - time.monotonic()))
+    def _read(self, deadline: float) -> None:
+        """Read what comes next; fail if nothing does until *deadline*, unless that has come already."""
+        seconds = deadline - time.monotonic()
+        ready = self._selector.select(max(0.0, seconds))
         for key, _ in ready:
             data = os.read(key.fd, 65536)
             self._seen[key.data] += data
             if not data:
                 self._close(key.fd)
-        return bool(ready)
+        if not ready and seconds > 0:
+            pytest.fail(f"the child is silent for {BOUND:g} s, and has said\n{self._told()}", pytrace=False)
 
     def _close(self, descriptor: int) -> None:
         self._selector.unregister(descriptor)
@@ -148,7 +187,7 @@ def command(
     output, errors = (os.dup(stream.fileno()) for stream in (process.stdout, process.stderr))
     process.stdout.close()
     process.stderr.close()
-    with Child(process.pid, {output: "output", errors: "errors"}, process.wait) as child:
+    with Child(" ".join(map(str, arguments)), process.pid, {output: "output", errors: "errors"}, process.wait) as child:
         yield child
 
 
@@ -170,12 +209,16 @@ def child_of(pid: int) -> int:
 class ForkServer:
     """A process that has imported everything already, and runs each case of the app in a fork of itself."""
 
-    def __init__(self) -> None:
-        """Start it."""
+    def __init__(self, *, measured: bool) -> None:
+        """Start it; where coverage is *measured*, its forks are slower by far, and write a file each."""
         self._socket, other = socket.socketpair()
+        environment = {name: value for name, value in os.environ.items() if measured or "COVERAGE" not in name}
         with other:
             self._process = subprocess.Popen(
-                [sys.executable, APP, "serve", str(other.fileno())], pass_fds=[other.fileno()], stdin=subprocess.DEVNULL
+                [sys.executable, APP, "serve", str(other.fileno())],
+                pass_fds=[other.fileno()],
+                stdin=subprocess.DEVNULL,
+                env=environment,
             )
         self._socket.settimeout(BOUND)
 
@@ -185,8 +228,10 @@ class ForkServer:
         self._process.wait(BOUND)
 
     @contextmanager
-    def run(self, case: str, backend: str, *arguments: str, first: bool = False) -> Iterator[Child]:
-        """Run a case of the app, as the *first* process of a namespace of its own if that is wanted."""
+    def run(
+        self, case: str, backend: str, *arguments: str, first: bool = False, unread: bool = False
+    ) -> Iterator[Child]:
+        """Run a case of the app, as the *first* process of a namespace of its own, with *unread* standard error."""
         with ExitStack() as ends:
             streams = {}
             theirs = []
@@ -198,12 +243,32 @@ class ForkServer:
             request = " ".join(["first" if first else "plain", case, backend, *arguments])
             socket.send_fds(self._socket, [request.encode()], theirs)
             answer = self._ask()
-        if answer < 0:
-            for mine in streams:
-                os.close(mine)
-            raise OSError(-answer, os.strerror(-answer))
-        with Child(answer, streams, lambda: self._wait(answer)) as child:
-            yield child
+        with ExitStack() as kept:
+            if unread:
+                kept.callback(os.close, streams.popitem()[0])
+            if answer < 0:
+                for mine in streams:
+                    os.close(mine)
+                raise OSError(-answer, os.strerror(-answer))
+            yield kept.enter_context(Child(request, answer, streams, lambda: self._wait(answer)))
+
+    def outcomes(
+        self,
+        case: str,
+        *arguments: str,
+        ready: str | None = "ready",
+        send: int = signal.SIGTERM,
+        backends: Sequence[str] = BACKENDS,
+        unread: bool = False,
+    ) -> list[Outcome]:
+        """Run a case on all *backends* side by side, *send* a signal to each that is *ready*, and await the ends."""
+        with ExitStack() as ends:
+            children = [ends.enter_context(self.run(case, backend, *arguments, unread=unread)) for backend in backends]
+            for child in children:
+                if ready is not None:
+                    child.reads(ready)
+                    child.send(send)
+            return [child.ends() for child in children]
 
     def _wait(self, pid: int) -> int:
         self._socket.send(f"wait {pid}".encode())
@@ -211,11 +276,3 @@ class ForkServer:
 
     def _ask(self) -> int:
         return int(self._socket.recv(100))
-
-
-@pytest.fixture(scope="session")
-def fork_server() -> Iterator[ForkServer]:
-    """A fork server for all tests."""
-    server = ForkServer()
-    yield server
-    server.close()

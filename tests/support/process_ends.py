@@ -1,0 +1,260 @@
+"""Hosts that end in one way each, for tests with real processes."""
+
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+from process_hosts import build, case, options, patient, wait_for_stop
+from process_suspects import FOREVER, Neighbour, say
+
+from hostkit import (
+    BackgroundService,
+    HostBuilder,
+    HostedService,
+    HostLifetime,
+    HostStateError,
+    StoppingToken,
+    ThreadService,
+    ThreadStoppingToken,
+)
+
+
+@case
+def iteration(backend: str) -> None:
+    """Work in steps of some length."""
+
+    async def worker(stopping_token: StoppingToken) -> None:
+        async for _ in stopping_token.every(hours=1):
+            say("iteration begins")
+            await anyio.sleep(0.3)
+            say("iteration ends")
+
+    build(patient(backend), worker).run()
+
+
+@case
+def starting(backend: str) -> None:
+    """Take 3 s to start, in the third of four services."""
+
+    class Slow(HostedService):
+        async def start(self) -> None:
+            say("slow starting")
+            await anyio.sleep(3)
+            say("slow started")
+
+        async def stop(self) -> None:
+            say("slow stop")
+
+    build(patient(backend), Neighbour("second"), Slow(), Neighbour("last")).run()
+
+
+@case
+def crash(backend: str, hook: str) -> None:
+    """Fail in a hook."""
+
+    class Crasher(BackgroundService):
+        async def start(self) -> None:
+            self.fail_in("start")
+
+        async def execute(self, stopping_token: StoppingToken) -> None:
+            self.fail_in("execute")
+            await stopping_token.wait()
+
+        async def stop(self) -> None:
+            self.fail_in("stop")
+
+        def fail_in(self, here: str) -> None:
+            if here == hook:
+                message = f"{here} failed"
+                raise OSError(message)
+            say(f"suspect {here}")
+
+    build(patient(backend), Crasher(), Neighbour("last")).run()
+
+
+def way_out(what: str) -> BaseException:
+    """Return what a service raises to end its process."""
+    ways: dict[str, BaseException] = {
+        "7": SystemExit(7),
+        "none": SystemExit(),
+        "words": SystemExit("no way"),
+        "interrupt": KeyboardInterrupt(),
+    }
+    return ways[what]
+
+
+class Leaver(BackgroundService):
+    """A service that leaves in one of its hooks, or in a task of its own."""
+
+    def __init__(self, lifetime: HostLifetime, what: str, where: str) -> None:
+        self._lifetime = lifetime
+        self._what = what
+        self._where = where
+
+    async def start(self) -> None:
+        self.leave_in("start")
+
+    async def execute(self, stopping_token: StoppingToken) -> None:
+        say("ready")
+        await self._lifetime.wait_started()
+        self.leave_in("execute")
+        async with anyio.create_task_group() as group:
+            group.start_soon(self.have_a_task)
+        await stopping_token.wait()
+
+    async def have_a_task(self) -> None:
+        self.leave_in("task")
+
+    async def stop(self) -> None:
+        self.leave_in("stop")
+
+    def leave_in(self, here: str) -> None:
+        if here == "execute" and self._what == "5":
+            self._lifetime.request_stop("asked", exit_code=5)
+        elif here == self._where.removesuffix("-and-failure"):
+            raise way_out(self._what)
+
+
+class ThreadLeaver(ThreadService):
+    """A blocking service that leaves, or fails in the end."""
+
+    def __init__(self, what: str, where: str) -> None:
+        self._what = what
+        self._where = where
+
+    def execute(self, stopping_token: ThreadStoppingToken) -> None:
+        if self._where == "thread":
+            raise way_out(self._what)
+        stopping_token.wait()
+        if self._where.endswith("-and-failure"):
+            message = "failed"
+            raise OSError(message)
+
+
+@case
+def exits(backend: str, what: str, where: str) -> None:
+    """Ask for an exit in one of several ways, in one of several places."""
+    builder = HostBuilder(patient(backend))
+    builder.add_service(Neighbour("first"), name="first")
+    builder.add_service(Leaver(builder.lifetime, what, where))
+    builder.add_service(ThreadLeaver(what, where))
+    try:
+        builder.build().run()
+    except BaseException as error:
+        say(f"came out: {error!r} because of {error.__cause__!r}")
+        raise
+
+
+@case
+def run_async(backend: str, end: str) -> None:
+    """Run inside an event loop that is there already."""
+
+    async def fails() -> None:
+        message = "failed"
+        raise OSError(message)
+
+    async def deaf() -> None:
+        say("ready")
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(FOREVER)  # found here
+
+    services: dict[str, Callable[..., object]] = {"clean": wait_for_stop, "fails": fails, "stuck": deaf}
+    host = build(options(backend) if end == "stuck" else patient(backend), services[end])
+
+    async def app() -> int:
+        handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)]
+        async with anyio.create_task_group() as group:
+            group.start_soon(anyio.sleep, FOREVER)
+            code = await host.run_async()
+            group.cancel_scope.cancel()
+        after = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)]
+        say(f"handlers restored: {handlers == after}")
+        say(f"returned {code}, failure {host.lifetime.failure!r}")
+        return code
+
+    sys.exit(run_main(app, backend))
+
+
+def run_main(function: Callable[[], Any], backend: str) -> Any:  # noqa: ANN401  # what it returns
+    """Run an async function as an app of its own would."""
+    if backend == "trio":
+        import trio
+
+        return trio.run(function)
+    import asyncio
+
+    factory = None
+    if backend == "uvloop":
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(function())
+
+
+@case
+def misuse(backend: str) -> None:
+    """Run where a host cannot be run, and then once more where it can."""
+    host = build(patient(backend), wait_for_stop)
+
+    def refused(where: str) -> None:
+        try:
+            host.run()
+        except HostStateError as error:
+            say(f"{where}: {error}")
+
+    async def in_loop() -> None:
+        refused("in a loop")
+
+    async def in_callback() -> None:
+        anyio.lowlevel.current_token()
+        done = anyio.Event()
+
+        def call() -> None:
+            refused("in a callback")
+            done.set()
+
+        if backend == "trio":
+            import trio
+
+            trio.lowlevel.current_trio_token().run_sync_soon(call)
+        else:
+            import asyncio
+
+            asyncio.get_running_loop().call_soon(call)
+        await done.wait()
+
+    thread = threading.Thread(target=refused, args=["in a thread"])
+    thread.start()
+    thread.join()
+    run_main(in_loop, backend)
+    run_main(in_callback, backend)
+    with host.start_in_thread():
+        refused("started")
+
+
+@case
+def twice(backend: str) -> None:
+    """Run a host that was run already."""
+    host = build(patient(backend), wait_for_stop)
+    host.run()
+    try:
+        host.run()
+    except HostStateError as error:
+        say(f"again: {error}")
+
+
+@case
+def run_async_in_thread(backend: str) -> None:
+    """Run inside an event loop that is not the main thread's."""
+    host = build(patient(backend), wait_for_stop)
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(run_main(host.run_async, backend)))
+    thread.start()
+    signal.signal(signal.SIGTERM, lambda _number, _frame: host.lifetime.request_stop("the app's own handler"))
+    thread.join()
+    say(f"returned {codes}")
