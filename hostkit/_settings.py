@@ -75,10 +75,7 @@ class HostSettings(BaseSettings):
     @field_validator(*OPTION_NAMES)
     @classmethod
     def _check(cls, value: object, info: ValidationInfo) -> Any:  # noqa: ANN401  # a validator for fields of all types
-        try:
-            return CHECKS[str(info.field_name)](value)
-        except TypeError as error:
-            raise ValueError(*error.args) from None
+        return CHECKS[str(info.field_name)](value)
 
     @classmethod
     def settings_customise_sources(
@@ -120,8 +117,6 @@ class _HostFields(PydanticBaseSettingsSource):
 
     def __call__(self) -> dict[str, Any]:
         """Return the values of the source that are wanted."""
-        # What has been read by the sources before is looked at by some: it belongs to this one, and to that.
-        self._source._set_current_state(self.current_state)
         return {name: value for name, value in self._source().items() if self._is_wanted(name)}
 
     def _is_wanted(self, name: str) -> bool:
@@ -181,6 +176,7 @@ def parse(kind: type[S], arguments: Sequence[str] | None, program: str | None = 
             cli_parse_args=list(arguments),
             cli_kebab_case=True,
             cli_implicit_flags=True,
+            cli_parse_none_str="none",
             cli_exit_on_error=False,
         )
         return kind(_cli_settings_source=flags)  # type: ignore[call-arg]  # a keyword of pydantic-settings, not a field

@@ -134,18 +134,16 @@ class _ThreadTicks:
         self._period = period
         self._first = math.nan
         self._index = 0
-        self._ended = False
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> None:
         token = self._token
-        if not self._ended and self._index:
+        if self._index:
             due = self._first + self._index * self._period
             token._wait(max(0.0, due - time.monotonic()))  # one subject, one module
-        self._ended = self._ended or token.stop_requested
-        if self._ended:
+        if token.stop_requested:
             raise StopIteration
         now = time.monotonic()
         if not self._index:

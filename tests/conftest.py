@@ -3,6 +3,8 @@
 - ``@pytest.mark.real_time`` runs an async test on the real clock.
 - ``@pytest.mark.needs("trio", "cronsim")`` names the extras without which a test cannot run. It is left out, and
   counted out loud, by ``nox -s minimal`` alone; everywhere else a missing extra is an error.
+- ``@pytest.mark.servers`` is for tests with real servers, which need packages that nothing else needs:
+  ``nox -s servers`` runs them, the other sessions leave them out with ``-m "not servers"``.
 """
 
 import gc
@@ -22,7 +24,7 @@ from hostkit.testing import virtual_time
 
 WITHOUT_EXTRAS = "TEST_WITHOUT_EXTRAS" in os.environ
 BACKENDS = ["asyncio"] if WITHOUT_EXTRAS else ["asyncio", "trio"]
-EXTRAS = ["trio", "cronsim"] if os.name == "nt" else ["trio", "uvloop", "cronsim"]
+EXTRAS = ["trio", "cronsim", "uvicorn"] if os.name == "nt" else ["trio", "uvloop", "cronsim", "uvicorn"]
 # Kept by anyio and trio for the next call; they end when their loop does, or some seconds later.
 THREAD_POOLS = ("AnyIO worker thread", "Trio thread ")
 left_out = pytest.StashKey[int]()
@@ -31,6 +33,7 @@ left_out = pytest.StashKey[int]()
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse to pass by leaving tests out in silence."""
     config.addinivalue_line("markers", "real_time: run an async test on the real clock, not on virtual time")
+    config.addinivalue_line("markers", "servers: run with real servers, which `nox -s servers` installs")
     config.addinivalue_line("markers", "needs(*modules): the optional modules without which the test cannot run")
     installed = [name for name in EXTRAS if find_spec(name)]
     if WITHOUT_EXTRAS and installed:

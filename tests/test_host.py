@@ -340,7 +340,7 @@ async def expect_failure(function: Callable[[], Coroutine[object, object, None]]
 
 
 async def test_a_foreign_cancellation_is_a_failure() -> None:
-    """A cancellation that the host did not cause is a ServiceCancelledError, not a quiet end; stop() is still called."""
+    """A cancellation that the host did not cause is a ServiceCancelledError, not a quiet end; stop() is called."""
 
     class Cancelled(Puppet):
         async def start(self) -> None:
@@ -419,7 +419,7 @@ async def test_an_exit_request_in_a_group_is_found_and_the_rest_fails() -> None:
 
 async def test_a_service_cannot_wait_for_its_own_host() -> None:
     """A service that awaits its own host's stop() or wait() gets an error that names request_stop()."""
-    errors = []
+    errors: list[str] = []
 
     async def impatient(stopping_token: StoppingToken) -> None:
         for method in (host.wait, host.stop):
@@ -551,7 +551,9 @@ async def test_a_service_that_ends_before_it_is_ready_fails_the_start(ending: st
     """An execute that fails or returns before started() is a failed start, but its stop() is called."""
 
     class Server(HostedServiceWithStop):
-        async def execute(self, stopping_token: StoppingToken, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+        async def execute(
+            self, stopping_token: StoppingToken, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+        ) -> None:
             await anyio.sleep(1)
             if ending == "fails":
                 raise PuppetError(ending)
@@ -562,17 +564,17 @@ async def test_a_service_that_ends_before_it_is_ready_fails_the_start(ending: st
     with pytest.raises(HostFailedError) as caught:
         await host.start()
 
-    assert [type(error) for error in caught.value.exceptions] == [
-        PuppetError if ending == "fails" else HostStateError
-    ]
+    assert [type(error) for error in caught.value.exceptions] == [PuppetError if ending == "fails" else HostStateError]
     assert server.stopped == 1
 
 
 async def test_a_start_by_task_status_that_is_cut_has_its_stop_called() -> None:
-    """An execute that is stopped before started() is a cancelled start; its stop() is called, since start() returned."""
+    """An execute that is stopped before started() is a cancelled start, but its stop() is called."""
 
     class Server(HostedServiceWithStop):
-        async def execute(self, stopping_token: StoppingToken, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+        async def execute(
+            self, stopping_token: StoppingToken, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+        ) -> None:
             try:
                 await anyio.sleep(100)
             finally:
@@ -610,7 +612,7 @@ async def test_a_start_that_swallows_its_cancellation_is_stopped_and_not_run() -
             try:
                 await anyio.sleep(100)
             except anyio.get_cancelled_exc_class():
-                return  # noqa: ASYNC103  # that is the fault
+                return  # that is the fault
 
         async def stop(self) -> None:
             self.calls.append("stop")

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 
 import anyio
+import anyio.lowlevel
 import pytest
 from puppet import Plain, Puppet, build
 
@@ -162,7 +163,7 @@ async def test_wait_started_ends_when_the_start_fails() -> None:
 
     async with anyio.create_task_group() as group:
         group.start_soon(watch)
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         with pytest.raises(HostFailedError):
             await host.start()
 

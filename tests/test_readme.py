@@ -157,7 +157,7 @@ class TestShell:
 
     def test_the_second_command_names_what_there_is(self) -> None:
         """The second command runs nox, for which there is a noxfile."""
-        assert SHELL[1] == "python3 -m venv .venv && .venv/bin/pip install nox && .venv/bin/nox"
+        assert SHELL[1] == "python3 -m venv .venv && .venv/bin/pip install 'nox[uv]' && .venv/bin/nox"
         assert (ROOT / "noxfile.py").exists()
 
     @pytest.mark.parametrize("line", SHELL[2:])

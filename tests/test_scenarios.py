@@ -128,7 +128,7 @@ scenarios = st.builds(
 
 def play(scenario: Scenario, backend: str) -> Outcome:
     """Play *scenario* on virtual time."""
-    name, options = virtual_time(backend)  # type: ignore[arg-type]  # parametrised
+    name, options = virtual_time(backend)
     return anyio.run(_play, scenario, backend=name, backend_options=options)
 
 
@@ -145,7 +145,7 @@ async def _play(scenario: Scenario) -> Outcome:
     for number, step in enumerate(scenario.steps):
         names.append([])
         # A group has one policy, that of its first member.
-        members = []
+        members: list[Puppet] = []
         for script in step:
             # No two things at one instant: their order would be a toss-up.
             odd = math.sqrt(PRIMES[len(puppets) + len(members)]) / 1000
@@ -245,7 +245,9 @@ def check_well_formed(outcome: Outcome) -> None:
     run = "s(cf*|f*|r(f*t?f*c?f*))(g|a)"
     whole = re.compile(f"({run}R)*({run}f?)?")
     for service in outcome.puppets:
-        trace = "".join(letters[type(e)] for e in outcome.events if isinstance(e, ServiceEvent) and e.service == service)
+        trace = "".join(
+            letters[type(e)] for e in outcome.events if isinstance(e, ServiceEvent) and e.service == service
+        )
         assert whole.fullmatch(trace), f"{service}: {trace}"
     assert isinstance(outcome.events[-1], HostStopped)
     assert sum(isinstance(event, (StopRequested, HostStopped)) for event in outcome.events) == 2

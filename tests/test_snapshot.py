@@ -138,7 +138,7 @@ async def test_a_wrong_timeout_of_a_check_is_refused() -> None:
 
 
 def test_an_overview_shows_services_and_policies() -> None:
-    """hostkit show: one row a service, with its step and what follows when it ends."""
+    """Hostkit show: one row a service, with its step and what follows when it ends."""
     builder = HostBuilder(HostOptions(application_name="app", startup_timeout=None))
 
     async def first(stopping_token: StoppingToken) -> None:
@@ -192,7 +192,7 @@ async def test_a_service_without_a_loop_is_up_until_its_turn() -> None:
 
 
 def test_an_overview_shows_schedules_and_queues() -> None:
-    """hostkit show: each schedule with its zone and its next five runs, and each queue with its limits."""
+    """Hostkit show: each schedule with its zone and its next five runs, and each queue with its limits."""
     builder = HostBuilder(HostOptions(application_name="app"))
     scheduler = builder.add_service(Scheduler())
     builder.add_service(JobQueue(concurrency=3, capacity=50))

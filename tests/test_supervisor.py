@@ -7,8 +7,8 @@ import pytest
 from puppet import QUIET, Plain, Puppet, PuppetError, build, trace
 
 from hostkit import (
-    Backoff,
     BackgroundService,
+    Backoff,
     EndAction,
     Host,
     HostBuilder,
@@ -249,7 +249,7 @@ async def test_a_group_starts_and_stops_together() -> None:
 
 
 async def test_a_group_is_rolled_back_as_one() -> None:
-    """When a member fails to start, the pending starts are cancelled and those that had started are stopped together."""
+    """When a member fails to start, pending starts are cancelled, and those that had started are stopped together."""
     builder = HostBuilder(QUIET)
     first = builder.add_service(Puppet())
     ready, failing, pending = Puppet(drain=2), Puppet(start=1, fails="start"), Puppet(start=100)
@@ -375,7 +375,7 @@ async def test_a_callback_of_a_token_that_fails_is_logged_and_keeps_no_other_fro
     called = []
 
     async def service(stopping_token: StoppingToken) -> None:
-        stopping_token.on_stop(lambda: 1 / 0)  # type: ignore[arg-type,return-value]
+        stopping_token.on_stop(lambda: 1 / 0)  # type: ignore[arg-type]
         stopping_token.on_stop(lambda: called.append("second"))
         await stopping_token.wait()
 

@@ -2,8 +2,10 @@
 
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import anyio
+import anyio.lowlevel
 import pytest
 from loguru import logger
 from puppet import Plain
@@ -37,7 +39,7 @@ def build(service: HostedService | Callable[..., object], options: HostOptions =
 
 
 async def test_a_blocking_service_runs_beside_the_loop_and_wakes_at_the_stop() -> None:
-    """execute runs on a thread named after the service, and its waits end at once when the stop comes."""
+    """Execute runs on a thread named after the service, and its waits end at once when the stop comes."""
     names: list[str] = []
 
     class Blocking(ThreadService):
@@ -52,7 +54,7 @@ async def test_a_blocking_service_runs_beside_the_loop_and_wakes_at_the_stop() -
     host = build(Blocking())
     async with host:
         while not names:
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
 
     assert names == ["a", "woken", "stopped"]
     assert host.lifetime.exit_code == 0
@@ -69,7 +71,7 @@ async def test_its_log_context_is_that_of_the_service() -> None:
     try:
         async with build(service):
             while not lines:
-                await anyio.sleep(0)
+                await anyio.lowlevel.checkpoint()
     finally:
         logger.remove(sink)
 
@@ -204,7 +206,7 @@ async def test_many_blocking_services_hinder_nobody() -> None:
         stopping_token.wait()
 
     for number in range(60):
-        builder.add_service(lambda stopping_token: service(stopping_token), name=f"t{number}")
+        builder.add_service(partial(service), name=f"t{number}")
     host = builder.build()
 
     async with host:

@@ -1,0 +1,197 @@
+"""The failures of one life of a host, and what comes out of it in the end."""
+
+import pytest
+from anyio import get_cancelled_exc_class
+
+from hostkit import HostFailedError, ServiceStuckError, StopTimeoutError
+from hostkit._failures import Failures, exit_code_of, sort_out
+
+
+@pytest.fixture
+def failures() -> Failures:
+    """A life in which nothing has failed."""
+    return Failures()
+
+
+def cancelled() -> BaseException:
+    """Return a cancellation, as the event loop raises it."""
+    kind = get_cancelled_exc_class()
+    return kind.__new__(kind)
+
+
+def test_nothing_has_failed(failures: Failures) -> None:
+    """Without a failure nothing comes out, and the exit code is 0 or the one that was asked for."""
+    assert not failures
+    assert failures.error() is failures.outcome() is None
+    assert (failures.exit_code(None), failures.exit_code(0), failures.exit_code(7)) == (0, 0, 7)
+
+
+def test_failures_are_kept_as_they_are(failures: Failures) -> None:
+    """The group has the failures themselves, in order, each with a note that names its service."""
+    first, second, third = OSError("no route"), KeyError("name"), ValueError("bad")
+    failures.add(first, "web")
+    failures.add(second)
+    failures.add(third, "cache")
+
+    error = failures.error()
+
+    assert failures
+    assert error is not None
+    assert error.exceptions == (first, second, third)
+    assert [getattr(failure, "__notes__", None) for failure in error.exceptions] == [
+        ["service 'web'"],
+        None,
+        ["service 'cache'"],
+    ]
+    assert error.message == "host failed: OSError: no route (service 'web'), and 2 more"
+
+
+def test_the_words_of_the_group_count_its_members(failures: Failures) -> None:
+    """The first cause is told in words, and how many more there are."""
+    messages = []
+    for word in ("first", "second", "third"):
+        failures.add(OSError(word))
+        error = failures.error()
+        assert error is not None
+        messages.append(error.message)
+
+    assert messages == [
+        "host failed: OSError: first",
+        "host failed: OSError: first, and 1 more",
+        "host failed: OSError: first, and 2 more",
+    ]
+
+
+def test_every_reading_is_a_new_group(failures: Failures) -> None:
+    """One object that is raised twice would pile up tracebacks."""
+    failures.add(OSError("no route"), "web")
+
+    first, second = failures.error(), failures.error()
+
+    assert isinstance(first, HostFailedError)
+    assert isinstance(second, HostFailedError)
+    assert first is not second
+    assert first.exceptions == second.exceptions
+
+
+def test_one_error_is_noted_once(failures: Failures) -> None:
+    """An error that fails a service again is not named twice; that of two services names both."""
+    error = OSError("no route")
+    failures.add(error, "web")
+    failures.add(error, "web")
+    failures.add(error, "cache")
+
+    assert error.__notes__ == ["service 'web'", "service 'cache'"]
+    assert str(failures.error()).startswith("host failed: OSError: no route (service 'web', service 'cache'), and 2")
+
+
+def test_an_error_that_names_its_service_is_told_once(failures: Failures) -> None:
+    """The words of a failure do not name its service twice; notes of others are not shown."""
+    error = StopTimeoutError("web", None)
+    error.add_note("a note of somebody else")
+    failures.add(error, "web")
+
+    group = failures.error()
+
+    assert group is not None
+    assert group.message == "host failed: StopTimeoutError: service 'web' did not stop in time and was cancelled"
+
+
+def test_a_failure_is_exit_code_1(failures: Failures) -> None:
+    """A failure wins over the code that was asked for, and over a service's own exit."""
+    failures.add(OSError(), "web")
+    failures.exit_request = SystemExit(7)
+
+    assert failures.exit_code(None) == failures.exit_code(0) == failures.exit_code(9) == 1
+    assert not failures.abandoned
+
+
+def test_something_abandoned_is_exit_code_3(failures: Failures) -> None:
+    """What was abandoned wins over everything."""
+    failures.add(OSError(), "web")
+    failures.abandoned = True
+
+    assert failures.exit_code(None) == failures.exit_code(9) == 3
+
+
+def test_a_stuck_service_is_abandoned(failures: Failures) -> None:
+    """A failure that says that something was left behind means just that, whoever tells it."""
+    failures.add(ServiceStuckError("web", None), "web")
+
+    assert failures.abandoned
+    assert failures.exit_code(None) == 3
+
+
+def test_a_services_exit_comes_out(failures: Failures) -> None:
+    """A `SystemExit` of a service comes out as it is, with the failures of others as its cause."""
+    request = failures.exit_request = SystemExit(7)
+
+    assert failures.outcome() is request
+    assert request.__cause__ is None
+    assert failures.exit_code(None) == 7
+    assert failures.exit_code(9) == 9
+
+    failures.add(OSError(), "web")
+    assert failures.outcome() is request
+    assert isinstance(request.__cause__, HostFailedError)
+
+
+def test_failures_come_out_as_a_group(failures: Failures) -> None:
+    """Without an exit of a service the failures are what comes out."""
+    failures.add(OSError(), "web")
+
+    assert isinstance(failures.outcome(), HostFailedError)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (SystemExit(), 0),
+        (SystemExit(0), 0),
+        (SystemExit(7), 7),
+        (SystemExit(1.5), 1),
+        (SystemExit("cannot go on"), 1),
+        (KeyboardInterrupt(), 130),
+        (BaseException(), 1),
+    ],
+)
+def test_exit_codes_are_the_interpreters(error: BaseException, code: int) -> None:
+    """An exit is understood as the interpreter does: no code is 0, a text is 1, Ctrl-C is 130."""
+    assert exit_code_of(error) == code
+
+
+async def test_an_error_is_a_failure() -> None:
+    """An error, and a group of errors, is a failure as it is."""
+    error, group = OSError(), ExceptionGroup("", [OSError(), ValueError()])
+
+    assert sort_out(error) == (error, None)
+    assert sort_out(group) == (group, None)
+
+
+async def test_a_cancellation_is_neither() -> None:
+    """A cancellation, alone or in a group, is no failure and no exit."""
+    error = cancelled()
+
+    assert sort_out(error) == (None, None)
+    assert sort_out(BaseExceptionGroup("", [error, cancelled()])) == (None, None)
+
+
+@pytest.mark.parametrize("error", [SystemExit(7), KeyboardInterrupt(), BaseException()])
+async def test_what_is_no_error_is_an_exit(error: BaseException) -> None:
+    """`SystemExit`, `KeyboardInterrupt` and the like ask for the exit, alone or as a leaf of a group."""
+    assert sort_out(error) == (None, error)
+    assert sort_out(BaseExceptionGroup("", [cancelled(), error, SystemExit(9)])) == (None, error)
+    assert sort_out(BaseExceptionGroup("", [BaseExceptionGroup("", [error]), cancelled()])) == (None, error)
+
+
+async def test_a_mixed_group_is_both() -> None:
+    """A group of errors, exits and cancellations is a failure without the latter, and the first of the exits."""
+    group = BaseExceptionGroup(
+        "mixed", [OSError("a"), BaseExceptionGroup("", [cancelled(), ValueError("b"), SystemExit(7)]), SystemExit(9)]
+    )
+
+    failure, request = sort_out(group)
+
+    assert pytest.RaisesGroup(OSError, pytest.RaisesGroup(ValueError)).matches(failure)
+    assert isinstance(request, SystemExit)
+    assert request.code == 7

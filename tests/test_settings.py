@@ -1,0 +1,467 @@
+"""`hostkit.HostSettings`: the options as they are outside."""
+
+import math
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from pydantic import AliasChoices, BaseModel, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, CliApp, PydanticBaseSettingsSource, SettingsConfigDict
+
+from hostkit import HostBuilder, HostOptions, HostSettings
+from hostkit._options import OPTION_NAMES, PREFIX, WrongSettingsError
+from hostkit._settings import parse, read_flags, read_settings, to_options
+
+S = TypeVar("S", bound=HostSettings)
+SECRET = "hunter2"  # noqa: S105  # what must not be shown
+
+
+class Shop(HostSettings):
+    """Settings of a program, on top of the host's."""
+
+    model_config = SettingsConfigDict(env_prefix="SHOP_")
+
+    directory: str = "data"
+    dry_run: bool = False
+
+
+@pytest.fixture(autouse=True)
+def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, and an environment that tells hostkit nothing."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("os.environ", {"PATH": "/bin"})
+    return tmp_path
+
+
+def write_secrets(folder: Path, **secrets: str) -> Path:
+    """Make a folder with a file for each secret."""
+    folder.mkdir()
+    for name, value in secrets.items():
+        (folder / name).write_text(value, encoding="utf-8")
+    return folder
+
+
+def made(kind: type[S], **values: Any) -> S:  # noqa: ANN401  # what no type checker has looked at
+    """Make settings with what pydantic takes and the fields' types do not tell."""
+    return kind(**values)
+
+
+def problems(kind: type[HostSettings], *arguments: str) -> list[str]:
+    """Return what is wrong with the settings outside, line by line."""
+    with pytest.raises(WrongSettingsError) as caught:
+        parse(kind, arguments or None, "app")
+    return str(caught.value).splitlines()
+
+
+def test_has_the_fields_and_defaults_of_the_options() -> None:
+    """`HostSettings` are `HostOptions` that are read from outside: the same fields, the same defaults."""
+    assert tuple(HostSettings.model_fields) == OPTION_NAMES
+    assert to_options(HostSettings()) == HostOptions()
+    assert all(field.description for field in HostSettings.model_fields.values())
+
+
+def test_reads_every_field_from_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every field has its variable, `HOSTKIT_` and the field's name."""
+    given = {
+        "application_name": "shop",
+        "environment": "staging",
+        "startup_timeout": "90.5",
+        "shutdown_timeout": "0",
+        "cancellation_timeout": "1",
+        "hang_timeout": "30",
+        "lag_warning": "0.5",
+        "dump_signal": "sigusr2",
+        "terminate_on_failure": "yes",
+        "log_level": "debug",
+        "log_format": "JSON",
+        "backend": "trio",
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(PREFIX + name.upper(), value)
+
+    assert given.keys() == set(OPTION_NAMES)
+    assert read_settings() == HostOptions(
+        application_name="shop",
+        environment="staging",
+        startup_timeout=90.5,
+        shutdown_timeout=0,
+        cancellation_timeout=1,
+        hang_timeout=30,
+        lag_warning=0.5,
+        dump_signal="SIGUSR2",
+        terminate_on_failure=True,
+        log_level="DEBUG",
+        log_format="json",
+        backend="trio",
+    )
+
+
+def test_none_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`none` switches off what may be off."""
+    monkeypatch.setenv("HOSTKIT_STARTUP_TIMEOUT", "none")
+    monkeypatch.setenv("HOSTKIT_DUMP_SIGNAL", "none")
+
+    settings = HostSettings()
+    flags = parse(HostSettings, ["--hang-timeout", "none"])
+
+    assert (settings.startup_timeout, settings.dump_signal, flags.hang_timeout) == (None, None, None)
+
+
+def test_the_order_of_the_sources(outside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flag wins over code, code over the environment, then come `.env`, the secrets folder and the default."""
+    # Each source says something to all fields but those that are left for the sources after it.
+    fields = ["LOG_LEVEL", "ENVIRONMENT", "APPLICATION_NAME", "SHUTDOWN_TIMEOUT", "CANCELLATION_TIMEOUT"]
+    for name in fields[:3]:
+        monkeypatch.setenv(f"HOSTKIT_{name}", "1")
+    (outside / ".env").write_text("".join(f"HOSTKIT_{name}=2\n" for name in fields[:4]) + "SHOP_DRY_RUN=true\n")
+    secrets = write_secrets(outside / "secrets", **{f"hostkit_{name}": "3" for name in fields}, shop_directory="3")
+
+    class Coded(Shop):
+        model_config = SettingsConfigDict(secrets_dir=secrets)
+
+        def __init__(self, **values: Any) -> None:  # noqa: ANN401  # pydantic's own
+            super().__init__(environment="code", log_level="ERROR", **values)
+
+    settings = parse(Coded, ["--log-level", "TRACE"])
+
+    assert settings.log_level == "TRACE"  # the flag
+    assert settings.environment == "code"
+    assert settings.application_name == "1"  # the environment
+    assert (settings.shutdown_timeout, settings.dry_run) == (2, True)  # .env
+    assert (settings.cancellation_timeout, settings.directory) == (3, "3")  # the secrets folder
+    assert settings.startup_timeout == 60  # the default
+
+
+def test_code_and_environment_mix(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What code does not say is read from outside: `HostSettings(application_name="x")`."""
+    monkeypatch.setenv("HOSTKIT_SHUTDOWN_TIMEOUT", "3")
+    monkeypatch.setenv("HOSTKIT_APPLICATION_NAME", "variable")
+
+    options = HostBuilder(HostSettings(application_name="x")).options
+
+    assert (options.application_name, options.shutdown_timeout) == ("x", 3)
+
+
+def test_code_may_give_durations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In code a duration may be a timedelta."""
+    settings = made(HostSettings, shutdown_timeout=timedelta(minutes=1), hang_timeout=timedelta(seconds=30))
+
+    assert (settings.shutdown_timeout, settings.hang_timeout) == (60, 30)
+
+
+@pytest.mark.parametrize("name", ["startup_timeout", "shutdown_timeout", "hang_timeout"])
+@pytest.mark.parametrize("value", [True, False, -1, math.nan, math.inf, timedelta(seconds=-1), "soon"])
+def test_refuses_wrong_durations_in_code(name: str, value: object) -> None:
+    """A wrong duration is refused; a bool is none."""
+    with pytest.raises(ValidationError, match=f"(?s)^1 validation error.*\n{name}\n"):
+        made(HostSettings, **{name: value})
+
+
+def test_refuses_wrong_values_in_code() -> None:
+    """All wrong values are reported together, as pydantic does."""
+    with pytest.raises(ValidationError) as caught:
+        made(HostSettings, log_format="xml", backend="curio", environment="", terminate_on_failure="perhaps")
+
+    assert [problem["loc"] for problem in caught.value.errors()] == [
+        ("environment",),
+        ("terminate_on_failure",),
+        ("log_format",),
+        ("backend",),
+    ]
+
+
+@pytest.mark.parametrize("prefix", ["", "SHOP_", "HOSTKIT_"])
+def test_the_hosts_variables_keep_their_prefix(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host's fields are `HOSTKIT_...`, whatever prefix a subclass has for its own."""
+
+    class Own(HostSettings):
+        model_config = SettingsConfigDict(env_prefix=prefix)
+
+        directory: str = "data"
+
+    monkeypatch.setenv("HOSTKIT_SHUTDOWN_TIMEOUT", "3")
+    monkeypatch.setenv(f"{prefix}DIRECTORY", "logs")
+    if prefix != PREFIX:
+        # Whatever these are, they are not for the host.
+        for name, value in {"SHUTDOWN_TIMEOUT": "99", "ENVIRONMENT": "wrong", "LAG_WARNING": "wrong"}.items():
+            monkeypatch.setenv(prefix + name, value)
+
+    settings = Own()
+
+    assert (settings.shutdown_timeout, settings.directory) == (3, "logs")
+    assert (settings.environment, settings.lag_warning) == ("production", None)
+
+
+def test_the_hosts_variables_are_found_in_any_case(outside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A subclass whose own variables have a case does not hide the host's."""
+
+    class Exact(HostSettings):
+        model_config = SettingsConfigDict(case_sensitive=True, env_prefix="shop_")
+
+        directory: str = "data"
+
+    monkeypatch.setenv("HOSTKIT_SHUTDOWN_TIMEOUT", "3")
+    monkeypatch.setenv("shop_directory", "logs")
+    (outside / ".env").write_text("HOSTKIT_LAG_WARNING=2\n")
+
+    settings = Exact()
+
+    assert (settings.shutdown_timeout, settings.directory, settings.lag_warning) == (3, "logs", 2)
+
+
+@pytest.mark.parametrize("extra", ["ignore", "allow", "forbid"])
+def test_the_hosts_lines_in_dotenv_are_no_strangers(extra: str, outside: Path) -> None:
+    """Whatever a subclass does with unknown variables in `.env`, the host's are not among them."""
+
+    class Strict(HostSettings):
+        model_config = SettingsConfigDict(extra=extra, env_prefix="SHOP_")  # type: ignore[typeddict-item]
+
+        directory: str = "data"
+
+    (outside / ".env").write_text("HOSTKIT_LAG_WARNING=2\nSHOP_DIRECTORY=logs\n")
+
+    settings = Strict()
+
+    assert (settings.lag_warning, settings.directory) == (2, "logs")
+    assert not settings.model_extra
+
+
+def test_another_dotenv_file(outside: Path) -> None:
+    """A subclass, or the call, names another file and its encoding; both the host's fields and its own are in it."""
+    (outside / ".env").write_text("HOSTKIT_ENVIRONMENT=wrong\n")
+    (outside / "shop.env").write_bytes("HOSTKIT_ENVIRONMENT=Türkiye\nSHOP_DIRECTORY=günlük\n".encode("iso8859-9"))
+
+    settings = made(Shop, _env_file="shop.env", _env_file_encoding="iso8859-9")
+
+    assert (settings.environment, settings.directory) == ("Türkiye", "günlük")
+
+
+def test_no_dotenv_file(outside: Path) -> None:
+    """A subclass may read no file at all."""
+
+    class Fileless(HostSettings):
+        model_config = SettingsConfigDict(env_file=None)
+
+    (outside / ".env").write_text("HOSTKIT_ENVIRONMENT=wrong\n")
+
+    assert Fileless().environment == "production"
+
+
+def test_a_subclass_may_change_a_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host's field with another default is still the host's, and still checked."""
+
+    class Patient(HostSettings):
+        model_config = SettingsConfigDict(env_prefix="SHOP_")
+
+        shutdown_timeout: float = 60
+
+    assert Patient().shutdown_timeout == 60
+    monkeypatch.setenv("HOSTKIT_SHUTDOWN_TIMEOUT", "-1")
+    assert problems(Patient) == ["HOSTKIT_SHUTDOWN_TIMEOUT=-1: must be a number of seconds, 0 or more"]
+
+
+def test_a_subclass_may_have_sources_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sources that a subclass is given to choose from are ordinary ones of pydantic-settings."""
+    found: list[object] = []
+
+    class Choosy(HostSettings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            *args: PydanticBaseSettingsSource,
+            **kwargs: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            first, environment, *_ = super().settings_customise_sources(settings_cls, *args, **kwargs)
+            found.append(environment.get_field_value(settings_cls.model_fields["environment"], "environment"))
+            return first, environment
+
+    monkeypatch.setenv("HOSTKIT_ENVIRONMENT", "staging")
+
+    assert Choosy().environment == "staging"
+    assert found == [("staging", "environment", False)]
+
+
+def test_reports_all_wrong_values_together(outside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All wrong values are named on a line each, by variable and value, the subclass's own among them."""
+    monkeypatch.setenv("HOSTKIT_SHUTDOWN_TIMEOUT", "-1")
+    monkeypatch.setenv("HOSTKIT_LOG_FORMAT", "xml")
+    monkeypatch.setenv("HOSTKIT_LAG_WARNING", "true")
+    monkeypatch.setenv("HOSTKIT_CANCELLATION_TIMEOUT", "none")
+    monkeypatch.setenv("SHOP_DRY_RUN", "perhaps")
+    (outside / ".env").write_text("HOSTKIT_BACKEND=curio\n")
+
+    assert problems(Shop) == [
+        "HOSTKIT_SHUTDOWN_TIMEOUT=-1: must be a number of seconds, 0 or more",
+        "HOSTKIT_CANCELLATION_TIMEOUT=none: input should be a valid number",
+        "HOSTKIT_LAG_WARNING=true: input should be a valid number, unable to parse string as a number",
+        "HOSTKIT_LOG_FORMAT=xml: must be one of text, json",
+        "HOSTKIT_BACKEND=curio: must be one of asyncio, uvloop, trio",
+        "SHOP_DRY_RUN=perhaps: input should be a valid boolean, unable to interpret input",
+    ]
+
+
+def test_the_builder_reports_what_is_wrong_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A builder without options reads the environment, and refuses it before any service is touched."""
+    monkeypatch.setenv("HOSTKIT_SHUTDOWN_TIMEOUT", "-1")
+    monkeypatch.setenv("HOSTKIT_LOG_FORMAT", "xml")
+
+    with pytest.raises(WrongSettingsError) as caught:
+        HostBuilder()
+
+    assert str(caught.value) == (
+        "HOSTKIT_SHUTDOWN_TIMEOUT=-1: must be a number of seconds, 0 or more\n"
+        "HOSTKIT_LOG_FORMAT=xml: must be one of text, json"
+    )
+
+
+def test_wrong_flags_are_named_as_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came as a flag is told as one, what came from a variable as that."""
+    monkeypatch.setenv("HOSTKIT_SHUTDOWN_TIMEOUT", "3")
+    monkeypatch.setenv("HOSTKIT_LOG_FORMAT", "xml")
+
+    assert problems(Shop, "--shutdown-timeout", "-1", "--cancellation-timeout", "none") == [
+        "--shutdown-timeout -1: must be a number of seconds, 0 or more",
+        "--cancellation-timeout none: input should be a valid number",
+        "HOSTKIT_LOG_FORMAT=xml: must be one of text, json",
+    ]
+
+
+def test_what_is_required_is_named_both_ways() -> None:
+    """A field without a default is asked for by flag and by variable."""
+
+    class Required(Shop):
+        keep_at_most: int
+
+    assert problems(Required) == ["--keep-at-most (or SHOP_KEEP_AT_MOST) is required"]
+    assert problems(Required, "--dry-run") == ["--keep-at-most (or SHOP_KEEP_AT_MOST) is required"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--wrong"], "unrecognized arguments: --wrong"),
+        (["stray"], "unrecognized arguments: stray"),
+        (["--directory"], "argument --directory: expected one argument"),
+    ],
+)
+def test_flags_that_cannot_be_read(arguments: list[str], words: str) -> None:
+    """An unknown or incomplete flag is an error, not an exit."""
+    assert problems(Shop, *arguments) == [f"error parsing CLI: {words}"]
+
+
+def test_flags_of_the_hosts_and_of_its_own() -> None:
+    """Every field is a flag, in kebab case; a bool needs no value."""
+    settings = parse(Shop, ["--directory", "logs", "--dry-run", "--shutdown-timeout", "3"])
+
+    assert (settings.directory, settings.dry_run, settings.shutdown_timeout) == ("logs", True, 3)
+    assert parse(Shop, ["--no-dry-run"]).dry_run is False
+    assert parse(Shop, []).directory == "data"
+
+
+def test_flags_are_the_same_by_pydantics_own_command_line() -> None:
+    """Settings that are read by `pydantic_settings.CliApp` have the same flags."""
+    settings = CliApp.run(Shop, cli_args=["--shutdown-timeout", "3", "--directory", "logs"])
+
+    assert (settings.directory, settings.shutdown_timeout) == ("logs", 3)
+
+
+class Guarded(HostSettings):
+    """Settings with secrets in all forms."""
+
+    model_config = SettingsConfigDict(env_nested_delimiter="__", populate_by_name=True)
+
+    class Database(BaseModel):
+        password: SecretStr = Field(min_length=10)
+        port: int = 5432
+
+    token: SecretStr | None = Field(default=None, min_length=10)
+    api_key: SecretStr | None = Field(default=None, validation_alias=AliasChoices("KEY", "OLD_KEY"), min_length=10)
+    database: Database | None = None
+
+
+def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The value of a `SecretStr` is not in the report, be it in a field, behind an alias or inside another value."""
+    monkeypatch.setenv("TOKEN", SECRET)
+    monkeypatch.setenv("KEY", SECRET)
+    monkeypatch.setenv("DATABASE__PASSWORD", SECRET)
+    monkeypatch.setenv("DATABASE__PORT", "none")
+
+    assert problems(Guarded) == [
+        "TOKEN=…: value should have at least 10 items after validation, not 7",
+        "KEY=…: value should have at least 10 items after validation, not 7",
+        "DATABASE=…: password: value should have at least 10 items after validation, not 7",
+        "DATABASE=…: port: input should be a valid integer",
+    ]
+    assert problems(Guarded, "--token", SECRET)[0].startswith("--token …: ")
+
+
+def test_what_is_missing_inside_a_value_is_told_inside() -> None:
+    """A part that is missing is not confused with the whole."""
+    assert problems(Guarded, "--database", '{"port": 1}') == ["--database …: password: field required"]
+
+
+def test_strangers_are_not_shown(outside: Path) -> None:
+    """A variable that a strict subclass does not know may be somebody's secret."""
+
+    class Strict(HostSettings):
+        model_config = SettingsConfigDict(extra="forbid")
+
+    (outside / ".env").write_text(f"OTHER={SECRET}\n")
+
+    assert problems(Strict) == ["other=…: extra inputs are not permitted"]
+
+
+def test_a_check_of_the_whole_is_told_in_its_words() -> None:
+    """What a validator of the whole model says is told as it is."""
+
+    class Checked(Shop):
+        @model_validator(mode="after")
+        def _check_both(self) -> "Checked":
+            message = "directory and dry_run exclude each other"
+            raise ValueError(message)
+
+    assert problems(Checked) == ["directory and dry_run exclude each other"]
+
+
+def test_a_value_that_cannot_be_parsed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that should be JSON and is not is named by its field, without its value."""
+
+    class Listed(HostSettings):
+        hosts: list[str] = Field(default=[])
+
+    monkeypatch.setenv("HOSTS", SECRET)
+
+    (line,) = problems(Listed)
+    assert '"hosts"' in line
+    assert SECRET not in line
+
+
+def test_flags_change_options_that_are_made() -> None:
+    """Flags reach a host that was built at import: they change what they name, and nothing else is read."""
+    options = HostOptions(application_name="x", shutdown_timeout=7, log_level="ERROR")
+
+    changed = read_flags(options, ["--shutdown-timeout", "3", "--startup-timeout", "none"], "app")
+
+    assert changed == HostOptions(application_name="x", shutdown_timeout=3, startup_timeout=None, log_level="ERROR")
+    assert read_flags(options, [], "app") == options
+
+
+def test_flags_alone_read_nothing_outside(outside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host that was built in code is not changed by variables when it is run with flags."""
+    monkeypatch.setenv("HOSTKIT_SHUTDOWN_TIMEOUT", "-1")
+    (outside / ".env").write_text("HOSTKIT_LOG_FORMAT=xml\n")
+
+    assert read_flags(HostOptions(lag_warning=None), ["--lag-warning", "2"], "app") == HostOptions(lag_warning=2)
+
+
+def test_wrong_flags_for_made_options() -> None:
+    """Wrong flags are reported together."""
+    with pytest.raises(WrongSettingsError) as caught:
+        read_flags(HostOptions(), ["--shutdown-timeout", "-1", "--backend", "curio"], "app")
+
+    assert str(caught.value).splitlines() == [
+        "--shutdown-timeout -1: must be a number of seconds, 0 or more",
+        "--backend curio: must be one of asyncio, uvloop, trio",
+    ]
