@@ -12,9 +12,10 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2025.5.1"
-nox.options.default_venv_backend = "virtualenv"
+# uv installs in a fraction of the time; where it is not there, nox falls back.
+nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.error_on_external_run = True
-nox.options.sessions = ["lint", "typing", "tests", "minimal", "samples", "build"]
+nox.options.sessions = ["lint", "typing", "tests", "servers", "minimal", "samples", "build"]
 
 ROOT = Path(__file__).parent
 PYPROJECT = nox.project.load_toml("pyproject.toml")
@@ -75,7 +76,9 @@ def wheel(session: nox.Session) -> Path:
     """Return the wheel of this source tree, which the first session builds."""
     directory = Path(wheel_directory().name)
     if not list(directory.iterdir()):
-        session.run("pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(directory), str(ROOT))
+        # The pip beside nox: an environment made by uv has none.
+        pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
+        session.run(*pip, "--wheel-dir", str(directory), str(ROOT), external=True)
     return next(directory.iterdir())
 
 
@@ -98,7 +101,8 @@ def typing(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run all tests against the wheel, on every Python found, and ask for full coverage.
 
-    With arguments of your own (``nox -s tests-3.12 -- tests/test_host.py``) coverage is not asked for.
+    Those with real servers are left to the session ``servers``. With arguments of your own
+    (``nox -s tests-3.12 -- tests/test_host.py``) nothing is left out, and coverage is not asked for.
     """
     session.install(f"{wheel(session)}[{EXTRAS}]", *group("test"))
     if session.posargs:
@@ -110,10 +114,18 @@ def tests(session: nox.Session) -> None:
     coverage = {"COVERAGE_FILE": str(data.resolve()), "COVERAGE_PROCESS_START": str(ROOT / "pyproject.toml")}
     for leftover in data.parent.glob("coverage*"):
         leftover.unlink()
-    session.run("pytest", "-n", "2", env=coverage)
+    session.log("left out here, as the session 'servers' runs them: the tests with real servers")
+    session.run("pytest", "-n", "2", "-m", "not servers", env=coverage)
     measured = {"COVERAGE_FILE": coverage["COVERAGE_FILE"]}
     session.run("coverage", "combine", "--quiet", env=measured)
     session.run("coverage", "report", env=measured)
+
+
+@nox.session
+def servers(session: nox.Session) -> None:
+    """Run the tests with real servers against the wheel."""
+    session.install(f"{wheel(session)}[{EXTRAS}]", *group("test-servers"))
+    session.run("pytest", "-n", "2", "-m", "servers", *session.posargs)
 
 
 @nox.session(python=OLDEST)
@@ -121,7 +133,7 @@ def minimal(session: nox.Session) -> None:
     """Run the tests that need no extra on the oldest dependencies, with nothing else installed."""
     oldest = [requirement.replace(">=", "==") for requirement in PYPROJECT["project"]["dependencies"]]
     session.install(str(wheel(session)), *oldest, *group("test-minimal"))
-    session.run("pytest", "-n", "2", *session.posargs, env={"TEST_WITHOUT_EXTRAS": "1"})
+    session.run("pytest", "-n", "2", "-m", "not servers", *session.posargs, env={"TEST_WITHOUT_EXTRAS": "1"})
 
 
 @nox.session(python=OLDEST)
