@@ -481,6 +481,8 @@ try:
 except KeyboardInterrupt:
     print("interrupted:", host.lifetime.state)
 """
-    lines = run("from hostkit import HostedService\n" + code, tmp_path, interrupt=True)
+    # A process that was started in the background, as a test run may be, ignores Ctrl-C until it is told otherwise.
+    listen = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    lines = run("from hostkit import HostedService\n" + listen + code, tmp_path, interrupt=True)
 
     assert lines == ["starting", "stopped: start_in_thread() was interrupted", "interrupted: stopped"]

@@ -164,7 +164,7 @@ def hang(backend: str, kind: str) -> None:
         time.sleep(2)
         say("late thread")
 
-    build(patient(backend, hang_timeout=1 if kind == "not" else 0.3), blocker).run()
+    build(patient(backend, hang_timeout=1 if kind == "not" else 0.8), blocker).run()
     say("returned")
 
 
