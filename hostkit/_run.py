@@ -127,14 +127,14 @@ class Run:
         in_execute = self.phase is Phase.EXECUTING or (self.phase is Phase.STARTING and not registration.starts)
         if not in_execute or not registration.stops:
             self.cancel_task()
-        elif self._execute_scope is not None:
+        elif self._execute_scope is not None:  # pragma: no branch  # it has begun before the ladder's next turn
             self._execute_scope.cancel()
         return True
 
     def cancel_task(self) -> None:
         """Cancel the task, whatever it does, and for good."""
-        if self._handle is not None:
-            self._handle.cancel()
+        assert self._handle is not None
+        self._handle.cancel()
 
     def abandon(self) -> None:
         """Wait no longer for what cannot be ended."""
@@ -183,7 +183,7 @@ class Run:
                     if registration.stops:
                         # Cancelling the task would cancel stop() too.
                         with anyio.CancelScope() as self._execute_scope:
-                            if self.cancelled:
+                            if self.cancelled:  # pragma: no cover  # it has begun before the ladder's next turn
                                 self._execute_scope.cancel()
                             await self._execute()
                     else:
@@ -263,7 +263,7 @@ class Run:
 
     def _note(self, error: BaseException) -> None:
         if isinstance(error, GeneratorExit):
-            raise error  # the loop is gone, and this task with it
+            raise error  # pragma: no cover  # the loop was closed over this task, and the collector takes it
         supervisor = self._supervisor
         if self.abandoned:
             supervisor.note_late_error(error)

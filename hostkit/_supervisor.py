@@ -158,8 +158,7 @@ class Supervisor:
     def on_run_ready(self, run: Run) -> None:
         """Take note that the run is ready."""
         self.was_ready = True
-        if not run.told:
-            self.enter(ServiceState.STARTED)
+        self.enter(ServiceState.STARTED)
         if self.life.detailed:
             assert run.ready_at is not None
             self.life.tell(events.ServiceStarted(run.ready_at, self.name, run.ready_at - run.since))

@@ -248,8 +248,8 @@ def test_a_stopped_host_starts_again_in_another_event_loop() -> None:
 @pytest.mark.parametrize("backend", ["asyncio", pytest.param("trio", marks=pytest.mark.needs("trio"))])
 def test_a_host_still_running_when_its_loop_ends_is_stopped(backend: str) -> None:
     """When the event loop ends under a running host, its services are stopped in reverse, without failures."""
-    first, second = Puppet(), Puppet()
-    host, events = build(first, second)
+    first, second, plain = Puppet(), Puppet(), Plain()
+    host, events = build(first, second, plain)
 
     anyio.run(host.start, backend=backend)
 
@@ -257,7 +257,8 @@ def test_a_host_still_running_when_its_loop_ends_is_stopped(backend: str) -> Non
     assert host.lifetime.stop_reason == "event loop ended"
     assert host.lifetime.failure is None
     assert first.calls == second.calls == ["start", "execute", "stop"]
-    assert [line for line in trace(events) if line.startswith("stopped")] == ["stopped b", "stopped a"]
+    assert plain.stopped == 1
+    assert [line for line in trace(events) if line.startswith("stopped")] == ["stopped c", "stopped b", "stopped a"]
 
 
 async def test_an_endless_swallower_is_abandoned_and_released() -> None:

@@ -699,3 +699,25 @@ async def test_a_cancellation_says_why() -> None:
         "the shutdown_timeout has passed",
     ]
     assert all("puppet.py" in (event.waiting_at or "") for event in events)
+
+
+async def test_the_first_exit_request_wins() -> None:
+    """Of several services that ask to exit, the first one's code is the host's."""
+
+    def leaving(after: float, code: int) -> Callable[[StoppingToken], Coroutine[object, object, None]]:
+        async def service(stopping_token: StoppingToken) -> None:
+            await anyio.sleep(after)
+            raise SystemExit(code)
+
+        return service
+
+    builder = HostBuilder(QUIET)
+    builder.add_service(leaving(2, 8), name="second")
+    builder.add_service(leaving(1, 7), name="first")
+    host = builder.build()
+    await host.start()
+
+    with pytest.raises(SystemExit):
+        await host.wait()
+
+    assert host.lifetime.exit_code == 7

@@ -310,6 +310,20 @@ class TestThreads:
 
         assert diary.names == ["thread", "loop"]
 
+    async def test_counts_what_threads_have_just_brought(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A job that a thread brings while the loop is at the door takes room at once."""
+        queue = JobQueue(capacity=1)
+
+        async with hosted(queue):
+            # As if it came between the loop's look into the tray and its look at the room.
+            monkeypatch.setattr(queue._intake, "take_in", lambda: None)
+            join(partial(queue.enqueue_nowait, nothing))
+            with pytest.raises(QueueFullError):
+                queue.enqueue_nowait(nothing)
+            monkeypatch.undo()
+
+        assert tally(queue) == {"succeeded": 1}
+
     async def test_takes_in_what_threads_have_brought_when_it_closes(self) -> None:
         """A job that a thread enqueued just before the queue's turn to stop came is drained with the others."""
         queue, diary = JobQueue(), Diary()

@@ -97,6 +97,18 @@ class TestDelays:
 
         assert looks == [0, 1000, 1100, 1200]
 
+    async def test_takes_a_timer_at_its_word(self) -> None:
+        """A timer that comes a hair before its time, as some do, is not set again and again until then."""
+        queue, diary = JobQueue(), Diary()
+
+        async with hosted(queue):
+            queue._desk.time = lambda: current_time() - 0.001
+            job = await queue.enqueue_in(10, diary.note)
+            with anyio.fail_after(20):
+                await job.wait()
+
+        assert diary.times == [9.999]
+
     async def test_forgets_cancelled_jobs(self) -> None:
         """Thousands of reminders that were cancelled do not lie about until their time has come."""
         queue = JobQueue(capacity=10_000)

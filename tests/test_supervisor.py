@@ -404,3 +404,32 @@ async def test_a_service_that_ignores_the_stop_does_not_spin() -> None:
 
     # The one that the stop has ended, the first after it, which returns at once, and one a second.
     assert turns == 1 + 1 + 6
+
+
+async def test_a_stop_while_a_restart_that_failed_cleans_up_waits_for_that() -> None:
+    """A restart that failed before it was ready is in its stop() when the stop begins: that is not cut."""
+
+    class Server(BackgroundService):
+        def __init__(self) -> None:
+            self.runs = self.stopped = 0
+
+        async def execute(
+            self, stopping_token: StoppingToken, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+        ) -> None:
+            self.runs += 1
+            if self.runs == 1:
+                task_status.started()
+            raise PuppetError
+
+        async def stop(self) -> None:
+            await anyio.sleep(3)
+            self.stopped += 1
+
+    server = Server()
+    host, _ = supervised(server, on_failure=Restart(backoff=EXACT))
+
+    async with host:
+        await anyio.sleep(5)  # in the stop() of the second run, which began at 3 + 1
+
+    assert (server.runs, server.stopped) == (2, 2)
+    assert anyio.current_time() == 3 + 1 + 3
