@@ -99,6 +99,6 @@ class ThreadFunctionService(ThreadService):
         """Wrap *function*."""
         self.function = function
 
-    def execute(self, stopping_token: ThreadStoppingToken) -> None:
-        """Call the function."""
-        self.function(stopping_token)
+    def execute(self, stopping_token: ThreadStoppingToken) -> object:  # type: ignore[override]
+        """Call the function; where it returns something to be awaited, that is awaited in the event loop."""
+        return self.function(stopping_token)

@@ -4,6 +4,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextvars import copy_context
+from inspect import isawaitable
 
 import anyio
 
@@ -18,6 +19,7 @@ class ServiceThread:
         self._function = function
         self._root = root
         self._ended = anyio.Event()
+        self._result: object = None
         self._error: BaseException | None = None
         self._dropped = False
         self._thread = threading.Thread(target=copy_context().run, args=(self._work,), name=name, daemon=True)
@@ -33,7 +35,7 @@ class ServiceThread:
         return self._thread.is_alive()
 
     async def run(self) -> None:
-        """Run the function and raise what it raises.
+        """Run the function and raise what it raises; what it returns to be awaited is awaited here, in the loop.
 
         A thread cannot be cancelled: neither is the wait for it. `abandon` ends the wait.
         """
@@ -42,6 +44,8 @@ class ServiceThread:
             await self._ended.wait()
         if self._error is not None:
             raise self._error
+        if isawaitable(self._result):
+            await self._result
 
     def abandon(self) -> None:
         """End the wait, not the thread; what it raises from now on is a line on standard error."""
@@ -50,7 +54,7 @@ class ServiceThread:
 
     def _work(self) -> None:
         try:
-            self._function()
+            self._result = self._function()
         except BaseException as error:  # noqa: BLE001  # raised again where the service is awaited
             self._error = error
         # Posted, not waited for: the loop may be gone or blocked.

@@ -226,3 +226,21 @@ async def test_the_end_of_a_blocking_service_may_end_the_host() -> None:
     await host.wait()
 
     assert host.lifetime.stop_reason == "service 'a' has returned"
+
+
+async def test_what_a_function_returns_to_be_awaited_is_awaited() -> None:
+    """A sync function that returns an awaitable is no blocking loop: nothing is dropped in silence."""
+    awaited: list[str] = []
+
+    async def worker(stopping_token: ThreadStoppingToken, word: str) -> None:
+        await anyio.lowlevel.checkpoint()
+        awaited.append(word)
+
+    builder = HostBuilder(QUICK)
+    builder.add_service(lambda stopping_token: worker(stopping_token, "done"))
+    host = builder.build()
+
+    await host.start()
+    await host.wait()
+
+    assert awaited == ["done"]
