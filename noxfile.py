@@ -99,7 +99,7 @@ def typing(session: nox.Session) -> None:
 
 @nox.session(python=list(FOUND))
 def tests(session: nox.Session) -> None:
-    """Run all tests against the wheel, on every Python found, and ask for full coverage.
+    """Run all tests against the wheel, on every Python found, and ask for full coverage on the oldest.
 
     Those with real servers are left to the session ``servers``. With arguments of your own
     (``nox -s tests-3.12 -- tests/test_host.py``) nothing is left out, and coverage is not asked for.
@@ -107,6 +107,10 @@ def tests(session: nox.Session) -> None:
     session.install(f"{wheel(session)}[{EXTRAS}]", *group("test"))
     if session.posargs:
         session.run("pytest", *session.posargs)
+        return
+    if session.python != OLDEST:  # measuring takes half the time again, and finds the same
+        session.log("left out here, as the session 'servers' runs them: the tests with real servers")
+        session.run("pytest", "-n", "2", "-m", "not servers")
         return
 
     # coverage's .pth file starts it in every process of the environment, so the command is plain `pytest`.
