@@ -4,15 +4,14 @@ import math
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextvars import Context
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import anyio
 
 from hostkit import events
 from hostkit._errors import HostFailedError, StartupTimeoutError
 from hostkit._failures import Failures
-from hostkit._heartbeat import watch_heartbeats
 from hostkit._ladder import Ladder
-from hostkit._lag import LagMonitor
 from hostkit._lifetime import HostLifetime
 from hostkit._listeners import Listeners
 from hostkit._log_level import log_level
@@ -23,6 +22,9 @@ from hostkit._root_task import RootTask
 from hostkit._stack import describe_block, running_supervisor
 from hostkit._status import HostState, ServiceState
 from hostkit._supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from hostkit._lag import LagMonitor
 
 # So many services are begun before others get a turn.
 BATCH = 64
@@ -76,7 +78,7 @@ class Life:
         self._starting: set[Supervisor] = set()  # of the step whose start is awaited
         self._unready: set[Supervisor] = set()  # the same, and those that are being restarted
         self._executing = sum(supervisor.registration.executes for supervisor in self.supervisors())
-        self._lag = None if options.lag_warning is None else LagMonitor(options.lag_warning, self._warn_of_lag)
+        self._lag = None if options.lag_warning is None else self._lag_monitor(options.lag_warning)
         self._loop_has_ended = self._idle_said = self._crashed = False
 
     def supervisors(self) -> Iterable[Supervisor]:
@@ -88,7 +90,10 @@ class Life:
         try:
             async with anyio.create_task_group() as outer:
                 outer.start_soon(self._watch_loop, name="hostkit: end of the loop")
-                outer.start_soon(watch_heartbeats, self, name="hostkit: heartbeats")
+                if any(supervisor.registration.heartbeat_timeout is not None for supervisor in self.supervisors()):
+                    from hostkit._heartbeat import watch_heartbeats
+
+                    outer.start_soon(watch_heartbeats, self, name="hostkit: heartbeats")
                 if self._lag is not None:
                     outer.start_soon(self._lag.run, name="hostkit: lag")
                 # Behind a shield: trio cancels what is left when its main task ends, and that shall be an ordered stop.
@@ -259,7 +264,8 @@ class Life:
             if self.stopping:
                 break
             self._begin_step(step)
-            await self._wait_for_step(step, deadline)
+            if self._starting:
+                await self._wait_for_step(step, deadline)
             begun += len(step)
             if begun >= BATCH:
                 begun = 0
@@ -301,6 +307,10 @@ class Life:
         """Stop a host that has nothing left to do."""
         if not self.started or self.stopping or self._executing or self._lifetime.stop_reason is not None:
             return
+        if self.root.cancelled:
+            # asyncio cancels all tasks when its loop ends, in any order: a service may notice before `_watch_loop`.
+            self._note_loop_end()
+            return
         loops = [supervisor.registration.executes for supervisor in self.supervisors()]
         if all(loops):
             if not any(self.steps):
@@ -331,6 +341,11 @@ class Life:
         if not self.stopping:
             self.log("WARNING", "the event loop ends while the host runs; stop the host before")
         self.begin_stop("event loop ended")
+
+    def _lag_monitor(self, seconds: float) -> "LagMonitor":
+        from hostkit._lag import LagMonitor
+
+        return LagMonitor(seconds, self._warn_of_lag)
 
     def _warn_of_lag(self, seconds: float, frame: FrameType | None) -> None:
         # In the monitor's thread: the loop is blocked.
