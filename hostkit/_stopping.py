@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
 import anyio
 
 from hostkit._durations import NOT_GIVEN, Duration, to_period, to_positive_period
+from hostkit._waiter import TrioWaiter, new_waiter, wake
+
+if TYPE_CHECKING:
+    from asyncio import Future
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -39,14 +43,14 @@ class StoppingToken:
         stop_requested: Whether the stop has been requested. Read it as often as you like; do not set it.
     """
 
-    __slots__ = ("_callbacks", "_event", "_owner", "_pulse", "_told", "_waits", "_warned", "stop_requested")
+    __slots__ = ("_callbacks", "_owner", "_pulse", "_told", "_waiters", "_waits", "_warned", "stop_requested")
 
     def __init__(self, owner: TokenOwner, pulse: Callable[[], None] | None = None) -> None:
         """Make a token that no stop has reached yet; *pulse* is called at every sign of life, where one is wanted."""
         self.stop_requested = False
         self._owner = owner
         self._callbacks: dict[object, Callable[[], object]] = {}
-        self._event: anyio.Event | None = None
+        self._waiters: list[TrioWaiter | Future[None]] | None = None
         self._told: set[int] | None = None
         self._warned = False
         self._waits = 0
@@ -88,14 +92,20 @@ class StoppingToken:
 
     async def wait(self) -> None:
         """Wait until the stop is requested; a checkpoint also when it has been already."""
-        if self._event is None:
-            self._event = anyio.Event()
-            if self.stop_requested:
-                self._event.set()
+        if self.stop_requested:
+            await anyio.lowlevel.checkpoint()
+            return
+        waiter = new_waiter()
+        if self._waiters is None:
+            self._waiters = [waiter]
+        else:
+            self._waiters.append(waiter)
         self._begin_wait()
         try:
-            await self._event.wait()
+            await waiter
         finally:
+            if not self.stop_requested:
+                self._waiters.remove(waiter)
             self._end_wait()
 
     def every(
@@ -178,8 +188,9 @@ class StoppingToken:
         if self.stop_requested:
             return
         self.stop_requested = True
-        if self._event is not None:
-            self._event.set()
+        waiters, self._waiters = self._waiters, None
+        for waiter in waiters or ():
+            wake(waiter)
         for key in list(self._callbacks):
             callback = self._callbacks.pop(key, None)
             if callback is not None:  # not taken back by one before it
