@@ -18,12 +18,13 @@ from hostkit._lifetime import HostLifetime
 from hostkit._options import HostOptions
 from hostkit._restart import EndAction, Restart
 from hostkit._service import BackgroundService, HostedService, ThreadService
-from hostkit._status import HostState, HostStatus, ServiceState, ServiceStatus
+from hostkit._status import HostState, ServiceState
 from hostkit._stopping import StoppingToken
 from hostkit._thread_stopping import ThreadStoppingToken
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from hostkit._host_status import HostStatus, ServiceStatus
     from hostkit._host_thread import HostThread
     from hostkit._settings import HostSettings
 
@@ -69,5 +70,9 @@ def __getattr__(name: str) -> object:
         from hostkit._host_thread import HostThread
 
         return HostThread
+    if name in ("HostStatus", "ServiceStatus"):
+        from hostkit import _host_status
+
+        return getattr(_host_status, name)
     message = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(message)

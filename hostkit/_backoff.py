@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 from hostkit._durations import to_number, to_seconds
+from hostkit._values import Value
 
 
-@dataclass(frozen=True)
-class Backoff:
+@dataclass(frozen=True, eq=False, repr=False)
+class Backoff(Value):
     """Growing delays between tries.
 
     The delay before the try after failure *n* in a row (from 0) is ``min(maximum, initial * factor**n)``, and up to

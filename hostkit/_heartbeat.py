@@ -18,8 +18,6 @@ async def watch_heartbeats(life: "Life") -> None:
         for supervisor in life.supervisors()
         if supervisor.registration.heartbeat_timeout is not None
     }
-    if not timeouts:
-        return
     patience = life.options.cancellation_timeout
     stuck: dict[Run, float] = {}  # stalled runs that were cancelled, and until when they have time to end
     while not life.stopping:

@@ -19,10 +19,11 @@ from hostkit._logging import EventLog, log, log_error
 from hostkit._options import HostOptions
 from hostkit._registration import Registration
 from hostkit._service import HostedService
-from hostkit._status import HostState, HostStatus
+from hostkit._status import HostState
 
 # The rest is imported where it is used: importing hostkit shall cost little more than importing anyio.
 if TYPE_CHECKING:
+    from hostkit._host_status import HostStatus
     from hostkit._host_thread import HostThread
     from hostkit._life import Life
 
@@ -185,7 +186,7 @@ class Host:
         """Return the host as the ``lifespan=`` of FastAPI, Starlette or Litestar; *app* is not used."""
         return self._lifespan()
 
-    def status(self) -> HostStatus:
+    def status(self) -> "HostStatus":
         """Return what the host and its services are doing; from any thread, cheap enough for several times a second."""
         from hostkit._snapshot import host_status
 

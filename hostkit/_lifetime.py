@@ -1,15 +1,18 @@
 """The host's instants, for whoever wants to know, and the one door to ask for a stop."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
 from hostkit._errors import HostFailedError, HostStateError
 from hostkit._logging import log_error
 from hostkit._root_task import RootTask
-from hostkit._status import HostState, HostStatus
+from hostkit._status import HostState
 from hostkit._stopping import require_sync
+
+if TYPE_CHECKING:
+    from hostkit._host_status import HostStatus
 
 LARGEST_EXIT_CODE = 255
 
@@ -141,7 +144,7 @@ class HostLifetime:
         """Have *callback* called when the host has ended; see `on_started`."""
         self._on(HostState.STOPPED, callback, "on_stopped()")
 
-    def status(self) -> HostStatus:
+    def status(self) -> "HostStatus":
         """Return what the host and its services are doing; cheap enough for several times a second.
 
         Raises:

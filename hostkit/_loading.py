@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from inspect import signature
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import get_type_hints
 
@@ -16,12 +15,13 @@ from hostkit import Host, HostBuilder
 from hostkit._errors import LoadError
 from hostkit._options import main_module_name
 from hostkit._stopping import is_async
+from hostkit._values import Value
 
 DEFAULT_NAMES = ("host", "builder", "build")
 
 
-@dataclass(frozen=True)
-class Target:
+@dataclass(frozen=True, eq=False, repr=False)
+class Target(Value):
     """What is to be run.
 
     Attributes:
@@ -41,7 +41,7 @@ def load(name: str) -> Target:
             out as the `ModuleNotFoundError` that it is.
     """
     place, attribute = _split(name)
-    module = _load_file(Path(place)) if place.endswith(".py") or os.sep in place else _load_module(place)
+    module = _load_file(place) if place.endswith(".py") or os.sep in place else _load_module(place)
     return Target(_pick(module, attribute, place), module.__name__)
 
 
@@ -78,18 +78,20 @@ def _split(name: str) -> tuple[str, str | None]:
     return name, None
 
 
-def _load_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        message = f"no such file: {str(path)!r}"
+def _load_file(path: str) -> ModuleType:
+    path = os.path.normpath(path)
+    if not os.path.isfile(path):
+        message = f"no such file: {path!r}"
         raise LoadError(message)
     # As python itself does for a script: what stands beside it can be imported.
-    sys.path.insert(0, str(path.resolve().parent))
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    sys.path.insert(0, os.path.dirname(os.path.realpath(path)))
+    name = os.path.splitext(os.path.basename(path))[0]
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        message = f"not a Python file: {str(path)!r}; its name must end in .py"
+        message = f"not a Python file: {path!r}; its name must end in .py"
         raise LoadError(message)
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
@@ -99,7 +101,7 @@ def _load_module(name: str) -> ModuleType:
     if not name or name.startswith("."):
         message = f"not a module's name: {name!r}"
         raise LoadError(message)
-    sys.path.insert(0, str(Path.cwd()))
+    sys.path.insert(0, os.getcwd())
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

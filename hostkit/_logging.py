@@ -3,8 +3,10 @@
 loguru is imported at the first line: it is slow to import, and importing hostkit prints nothing anyway.
 """
 
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -165,14 +167,38 @@ def configure(options: HostOptions) -> None:
     """Set loguru up for a process that the host owns: one sink on standard error, and stdlib `logging` routed in."""
     import logging
 
-    from loguru import logger
+    with _without_detours():
+        from loguru import logger
 
-    logger.remove()
-    if sys.stderr is not None:  # closed when the process began
-        sink = _write_json if options.log_format == "json" else sys.stderr
-        # No argument values in tracebacks (diagnose), which may be secrets; no queue (enqueue), which os._exit loses.
-        logger.add(sink, level=options.log_level, format=_text_format, diagnose=False, backtrace=False)
+        logger.remove()
+        if sys.stderr is not None:  # closed when the process began
+            sink = _write_json if options.log_format == "json" else sys.stderr
+            # No argument values in tracebacks (diagnose), which may be secrets; no queue (enqueue), which os._exit
+            # loses.
+            logger.add(sink, level=options.log_level, format=_text_format, diagnose=False, backtrace=False)
     logging.basicConfig(handlers=[_logging_handler()], level=LEVELS[options.log_level], force=True)
+
+
+@contextmanager
+def _without_detours() -> Iterator[None]:
+    """Spare what loguru would do in vain: it takes longer than all that hostkit itself does until it is ready.
+
+    When it is imported, it adds a sink of its own, which would be removed at once. And for each sink it looks through
+    every install scheme that sysconfig knows, to colour the paths in tracebacks; the one in use is enough.
+    """
+    import sysconfig
+
+    scheme_names = sysconfig.get_scheme_names
+    chosen = os.environ.get("LOGURU_AUTOINIT")
+    os.environ["LOGURU_AUTOINIT"] = "0"
+    sysconfig.get_scheme_names = lambda: (sysconfig.get_default_scheme(),)
+    try:
+        yield
+    finally:
+        sysconfig.get_scheme_names = scheme_names
+        del os.environ["LOGURU_AUTOINIT"]
+        if chosen is not None:
+            os.environ["LOGURU_AUTOINIT"] = chosen
 
 
 def complete() -> None:

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from hostkit._durations import to_seconds
+from hostkit._values import Value
 
 PREFIX = "HOSTKIT_"
 LOG_LEVELS = ("TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL")
@@ -24,9 +25,7 @@ def main_module_name() -> str:
     spec = getattr(main, "__spec__", None)
     if spec is not None:
         return str(spec.name).removesuffix(".__main__")
-    from pathlib import PurePath  # slow to import
-
-    return PurePath(getattr(main, "__file__", None) or "python").stem
+    return os.path.splitext(os.path.basename(getattr(main, "__file__", None) or "python"))[0]
 
 
 def default_dump_signal() -> str | None:
@@ -38,16 +37,15 @@ def set_outside() -> bool:
     """Return whether the environment, or a ``.env`` file in the working directory, says something to the host."""
     if any(name.upper().startswith(PREFIX) for name in os.environ):
         return True
-    from pathlib import Path
-
     try:
-        return PREFIX in Path(".env").read_text(errors="replace").upper()
+        with open(".env", encoding="utf-8", errors="replace") as file:
+            return PREFIX in file.read().upper()
     except OSError:
         return False
 
 
-@dataclass(frozen=True, kw_only=True)
-class HostOptions:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class HostOptions(Value):
     """How a host behaves. `HostSettings` has the same fields and reads them from outside.
 
     Durations are given in seconds or as a `timedelta`, and kept in seconds.

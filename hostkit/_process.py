@@ -12,7 +12,6 @@ from hostkit._errors import HostStateError, ServiceStuckError
 from hostkit._logging import configure, log
 from hostkit._root_task import loop_is_running
 from hostkit._signals import Signals, in_main_thread, write_error
-from hostkit._snapshot import status_lines
 from hostkit._stack import describe_block
 from hostkit._threads import Threads
 
@@ -177,6 +176,8 @@ class _Ownership:
 
     def dump(self) -> None:
         """Print the status."""
+        from hostkit._snapshot import status_lines
+
         write_error(status_lines(self._host.status()))
 
 

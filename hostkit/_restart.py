@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from hostkit._backoff import Backoff
 from hostkit._durations import to_seconds
+from hostkit._values import Value
 
 
 class EndAction(StrEnum):
@@ -16,8 +17,8 @@ class EndAction(StrEnum):
     """The host goes on; a failure is logged and shown in the status."""
 
 
-@dataclass(frozen=True)
-class Restart:
+@dataclass(frozen=True, eq=False, repr=False)
+class Restart(Value):
     """Run a service again when it ends: its ``stop()``, the backoff, then ``start()`` and ``execute()`` once more.
 
     A policy begins when the service was first ready, and ends with the stop of the host.

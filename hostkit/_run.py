@@ -10,12 +10,12 @@ from hostkit import _where, events
 from hostkit._errors import HostStateError, ServiceCancelledError
 from hostkit._failures import sort_out
 from hostkit._service import BackgroundService, ThreadService
-from hostkit._service_thread import ServiceThread
 from hostkit._status import ServiceState
 from hostkit._stopping import StoppingToken
 from hostkit._thread_stopping import ThreadStoppingToken
 
 if TYPE_CHECKING:
+    from hostkit._service_thread import ServiceThread
     from hostkit._supervisor import Supervisor
 
 
@@ -218,6 +218,8 @@ class Run:
             return service.execute(token)
         assert isinstance(service, ThreadService)
         execute = service.execute
+        from hostkit._service_thread import ServiceThread
+
         self._thread = ServiceThread(lambda: execute(token), supervisor.name, supervisor.life.root)
         return self._thread.run()
 

@@ -4,11 +4,12 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from hostkit import _clock
+from hostkit._host_status import HostStatus, ServiceStatus
 from hostkit._life import Life
 from hostkit._lifetime import HostLifetime
 from hostkit._options import HostOptions
 from hostkit._registration import Registration
-from hostkit._status import HostState, HostStatus, ServiceState, ServiceStatus
+from hostkit._status import HostState, ServiceState
 from hostkit._supervisor import Supervisor
 
 

@@ -1,5 +1,7 @@
 """One service's life in one life of its host: run after run, and what its ends mean."""
 
+from typing import TYPE_CHECKING
+
 import anyio
 
 from hostkit import events
@@ -8,7 +10,9 @@ from hostkit._registration import Registration
 from hostkit._restart import EndAction, Restart
 from hostkit._run import Run
 from hostkit._status import ServiceState
-from hostkit._surroundings import Surroundings
+
+if TYPE_CHECKING:
+    from hostkit._surroundings import Surroundings
 
 
 class Supervisor:
@@ -31,7 +35,7 @@ class Supervisor:
         "was_ready",
     )
 
-    def __init__(self, registration: Registration, life: Surroundings, step: int) -> None:
+    def __init__(self, registration: Registration, life: "Surroundings", step: int) -> None:
         """Prepare; `begin` starts the first run."""
         self.registration = registration
         self.name = registration.name
@@ -157,10 +161,10 @@ class Supervisor:
 
     def on_run_ready(self, run: Run) -> None:
         """Take note that the run is ready."""
+        assert run.ready_at is not None
         self.was_ready = True
-        self.enter(ServiceState.STARTED)
+        self.state, self.state_since = ServiceState.STARTED, run.ready_at
         if self.life.detailed:
-            assert run.ready_at is not None
             self.life.tell(events.ServiceStarted(run.ready_at, self.name, run.ready_at - run.since))
         self.life.on_ready(self)
 

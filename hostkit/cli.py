@@ -8,7 +8,6 @@ from hostkit import Host
 from hostkit._errors import LoadError
 from hostkit._loading import Target, load, make_host
 from hostkit._options import WrongSettingsError
-from hostkit._overview import overview, overview_json
 from hostkit._process import run as run_process
 from hostkit._signals import Signals, write_error
 
@@ -80,6 +79,8 @@ def _show(name: str, arguments: Sequence[str]) -> None:
     if list(arguments) not in ([], ["--json"]):
         _refuse(f"hostkit show takes --json and nothing else, got {' '.join(arguments)!r}")
     host = _host_of(name, (), f"hostkit show {name}")
+    from hostkit._overview import overview, overview_json
+
     sys.stdout.write(overview_json(host) if arguments else overview(host))
 
 

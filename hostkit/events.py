@@ -7,6 +7,8 @@ name. Durations are seconds. Events compare equal when type and values do.
 import inspect
 from typing import dataclass_transform
 
+from hostkit._values import Value
+
 __all__ = [
     "HostEvent",
     "HostStarted",
@@ -29,7 +31,7 @@ __all__ = [
 
 # Not a dataclass: fifteen of those would cost as much import time as anyio does.
 @dataclass_transform(frozen_default=True)
-class _Frozen:
+class _Frozen(Value):
     """A class with fields that are set once."""
 
     __match_args__: tuple[str, ...] = ()
@@ -48,7 +50,7 @@ class _Frozen:
         if len(args) + len(kwargs) != len(names) or values.keys() != set(names):
             message = f"{type(self).__name__} takes {', '.join(names)}"
             raise TypeError(message)
-        self.__dict__.update(values)
+        self.__dict__.update({name: values[name] for name in names})
 
     def __setattr__(self, name: str, value: object) -> None:
         """Refuse: events are frozen."""
@@ -59,19 +61,6 @@ class _Frozen:
         """Refuse: events are frozen."""
         message = f"cannot delete {name!r}: events are frozen"
         raise AttributeError(message)
-
-    def __eq__(self, other: object) -> bool:
-        """Compare type and values."""
-        return type(other) is type(self) and other.__dict__ == self.__dict__
-
-    def __hash__(self) -> int:
-        """Hash type and values."""
-        return hash((type(self), *self.__dict__.values()))
-
-    def __repr__(self) -> str:
-        """Show the event as its constructor call."""
-        fields = ", ".join(f"{name}={self.__dict__[name]!r}" for name in self.__match_args__)
-        return f"{type(self).__name__}({fields})"
 
 
 class HostEvent(_Frozen):

@@ -35,6 +35,7 @@ FLOORS = {
     "hostkit._functions": VALUES,
     "hostkit._heartbeat": WHOLES,
     "hostkit._host": WHOLES,
+    "hostkit._host_status": PARTS,
     "hostkit._host_thread": WHOLES,
     "hostkit._ladder": WHOLES,
     "hostkit._lag": PARTS,
@@ -64,6 +65,8 @@ FLOORS = {
     "hostkit._surroundings": PARTS,
     "hostkit._thread_stopping": VALUES,
     "hostkit._threads": PARTS,
+    "hostkit._values": VALUES,
+    "hostkit._waiter": VALUES,
     "hostkit._where": PARTS,
     "hostkit.cli": EDGES,
     "hostkit.events": VALUES,
@@ -123,7 +126,7 @@ SERVICES_SHARE = frozenset({"hostkit._daemon_threads", "hostkit._root_task"})
 
 # Who imports what is slow, touches the process, ties to a backend or is an extra. "x" means x and what is under it.
 IMPORTERS = {
-    "asyncio": ["hostkit._root_task", "hostkit.testing"],
+    "asyncio": ["hostkit._root_task", "hostkit._waiter", "hostkit.testing"],
     "cronsim": ["hostkit.scheduling._cron"],
     "faulthandler": ["hostkit._deadman"],
     "procrastinate": ["hostkit.ext.procrastinate"],
@@ -132,7 +135,7 @@ IMPORTERS = {
     "pytest": ["hostkit.testing.pytest_plugin"],
     "signal": ["hostkit._signals"],
     "starlette": ["hostkit.ext.dashboard"],
-    "trio": ["hostkit._root_task", "hostkit.testing"],
+    "trio": ["hostkit._root_task", "hostkit._waiter", "hostkit.testing"],
     "uvicorn": ["hostkit.ext.uvicorn"],
 }
 EVERYBODY_S = frozenset({"anyio", "hostkit", "loguru"})

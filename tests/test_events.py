@@ -101,6 +101,7 @@ def test_events_can_be_collected() -> None:
 
     assert len({event, events.ServiceStarting(1.0, "web"), events.ServiceStopping(1.0, "web")}) == 2
     assert copy.copy(event) == copy.deepcopy(event) == event
+    assert hash(events.ServiceStarting(service="web", at=1.0)) == hash(event)
 
 
 def test_events_show_how_they_were_made() -> None:
