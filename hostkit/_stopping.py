@@ -14,8 +14,6 @@ from hostkit._waiter import TrioWaiter, new_waiter, wake
 
 if TYPE_CHECKING:
     from asyncio import Future
-
-if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 T = TypeVar("T")
