@@ -119,10 +119,8 @@ class Run:
         """Cancel whatever hook is awaited, once; return False where nothing was to be cancelled."""
         if self.cancelled or self.phase in (Phase.AWAITING_TURN, Phase.ENDED):
             return False
-        self.cancelled_at = self.waiting_at()
-        self.cancelled = True
+        self._note_cancelled()
         self.overdue = overdue
-        self._note_ending()
         registration = self._supervisor.registration
         in_execute = self.phase is Phase.EXECUTING or (self.phase is Phase.STARTING and not registration.starts)
         if not in_execute or not registration.stops:
@@ -130,6 +128,15 @@ class Run:
         elif self._execute_scope is not None:  # pragma: no branch  # it has begun before the ladder's next turn
             self._execute_scope.cancel()
         return True
+
+    def cancel_everything(self) -> bool:
+        """Cancel the task whatever it does, as overdue; return whether that is its first cancellation."""
+        first = not self.cancelled
+        if first:
+            self._note_cancelled()
+        self.overdue = True
+        self.cancel_task()
+        return first
 
     def cancel_task(self) -> None:
         """Cancel the task, whatever it does, and for good."""
@@ -283,6 +290,11 @@ class Run:
         self.failed = True
         self._note_ending()
         self._supervisor.on_run_failed(self, failure)
+
+    def _note_cancelled(self) -> None:
+        self.cancelled_at = self.waiting_at()
+        self.cancelled = True
+        self._note_ending()
 
     def _note_ending(self) -> None:
         if self.ending_since is None:

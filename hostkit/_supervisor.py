@@ -115,16 +115,14 @@ class Supervisor:
         run = self.run
         assert run is not None
         if run.cancel(overdue=overdue):
-            now = self.life.root.time()
-            self.life.tell(events.ServiceCancelled(now, self.name, reason, run.cancelled_at))
+            self._tell_cancelled(run, reason)
 
     def cancel_everything(self) -> None:
         """Cancel the task whatever it does, a running ``stop()`` too; the last step before `abandon`."""
         run = self.run
         assert run is not None
-        self.cancel("no time is left")
-        run.cancelled = run.overdue = True
-        run.cancel_task()
+        if run.cancel_everything():
+            self._tell_cancelled(run, "no time is left")
 
     def stall(self, silence: float) -> None:
         """Take note that the current run gives no sign of life; where the policy says so, cancel it as a failure."""
@@ -239,6 +237,9 @@ class Supervisor:
         self.state = state
         self.state_since = now = self.life.root.time()
         return now
+
+    def _tell_cancelled(self, run: Run, reason: str) -> None:
+        self.life.tell(events.ServiceCancelled(self.life.root.time(), self.name, reason, run.cancelled_at))
 
     def _begin_again(self, policy: Restart, run: Run, ended_at: float) -> None:
         self._restart = None
