@@ -163,6 +163,13 @@ def build(session: nox.Session) -> None:
 
 
 @nox.session(python=OLDEST, default=False)
+def mutants(session: nox.Session) -> None:
+    """Plant faults in the core and see that a test catches each; arguments go to ``tests/mutants.py``."""
+    session.install(f"{wheel(session)}[{EXTRAS}]", *group("test"))
+    session.run("python", "tests/mutants.py", *session.posargs)
+
+
+@nox.session(python=OLDEST, default=False)
 def benchmarks(session: nox.Session) -> None:
     """Measure the budgets; arguments go to ``python -m benchmarks``."""
     session.install(f"{wheel(session)}[{EXTRAS}]", *group("test"))

@@ -11,7 +11,7 @@ import gc
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -60,7 +60,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say how much was left out."""
+    """Say what the tests have measured, and how much was left out."""
+    passed: list[pytest.TestReport] = terminalreporter.getreports("passed")
+    for report in passed:
+        for name, value in report.user_properties:
+            if name == "figure" and report.when == "call":
+                terminalreporter.write_line(f"{report.nodeid}: {value}")
     if WITHOUT_EXTRAS:
         count = config.stash.get(left_out, 0)
         # Under xdist only the workers have collected.
@@ -74,6 +79,12 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object
     if request.node.get_closest_marker("real_time"):
         return request.param, {}
     return virtual_time(request.param)
+
+
+@pytest.fixture
+def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Call it with what a test has measured, to be read at the end of the run."""
+    return lambda value: request.node.user_properties.append(("figure", value))
 
 
 class Holdings(NamedTuple):

@@ -8,6 +8,7 @@ import random
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack
 
 import pytest
@@ -48,7 +49,7 @@ def judge(outcome: Outcome) -> str:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_loses_nothing(fast_fork_server: ForkServer, backend: str) -> None:
+def test_loses_nothing(fast_fork_server: ForkServer, backend: str, figure: Callable[[str], None]) -> None:
     """Whenever SIGTERM comes, the process dies of it with nothing begun, or stops all that has begun, in order."""
     seed = os.urandom(4).hex()
     chance = random.Random(seed)  # noqa: S311  # not for secrets
@@ -66,5 +67,6 @@ def test_loses_nothing(fast_fork_server: ForkServer, backend: str) -> None:
                 child.send(signal.SIGTERM)
             found.update(judge(child.ends()) for _, child in due)
 
+    figure(f"{found.total()} trials: {', '.join(f'{count} {what}' for what, count in sorted(found.items()))}")
     # Each kind of instant was hit, or this would prove little.
     assert {"stopped in order after 0 starts", "stopped in order after 3 starts"} <= found.keys(), (seed, found)

@@ -74,8 +74,8 @@ def holdings() -> list[object]:
     return [len(anyio.get_running_tasks()), descriptors, handlers]
 
 
-async def soak(live: Callable[[], Awaitable[None]], cycles: int, warm_up: int) -> None:
-    """Live many times, and find that nothing has grown since the warm-up."""
+async def soak(live: Callable[[], Awaitable[None]], cycles: int, warm_up: int) -> str:
+    """Live many times, find that nothing has grown since the warm-up, and return the curve in words."""
     for _ in range(warm_up):
         await live()
     held = holdings()
@@ -84,18 +84,21 @@ async def soak(live: Callable[[], Awaitable[None]], cycles: int, warm_up: int) -
     gc.collect()
     blocks = sys.getallocatedblocks()
 
-    for _ in range(cycles - warm_up):
+    curve = []
+    for number in range(1, cycles - warm_up + 1):
         await live()
+        if number % ((cycles - warm_up) // 10) == 0:
+            gc.collect()
+            curve.append(sys.getallocatedblocks() - blocks)
 
-    gc.collect()
-    grown = sys.getallocatedblocks() - blocks
     assert holdings() == held
     assert set(threading.enumerate()) <= threads
     # One object left by each life would be twice as many; trio keeps up to a thousand old deadlines.
-    assert grown < (cycles - warm_up) / 2
+    assert curve[-1] < (cycles - warm_up) / 2
+    return f"{cycles} lives; objects added after each tenth of the last {cycles - warm_up}: {curve}"
 
 
-async def test_a_host_lives_three_thousand_times() -> None:
+async def test_a_host_lives_three_thousand_times(figure: Callable[[str], None]) -> None:
     """3,000 lives of one host leave no task, thread, descriptor, handler and no memory behind."""
     hooks = Hooks()
     host = build(hooks, Loop(), Listens(), Loop(), Hooks())
@@ -104,22 +107,22 @@ async def test_a_host_lives_three_thousand_times() -> None:
         async with host:
             assert hooks.open == 1
 
-    await soak(live, CYCLES, WARM_UP)
+    figure(await soak(live, CYCLES, WARM_UP))
 
     assert hooks.open == 0
 
 
-async def test_a_thousand_hosts_live() -> None:
+async def test_a_thousand_hosts_live(figure: Callable[[str], None]) -> None:
     """A new host for each life leaves nothing behind either."""
 
     async def live() -> None:
         async with build(Hooks(), Loop(), Listens()):
             pass
 
-    await soak(live, CYCLES // 3, WARM_UP)
+    figure(await soak(live, CYCLES // 3, WARM_UP))
 
 
-async def test_failures_leave_nothing_behind() -> None:
+async def test_failures_leave_nothing_behind(figure: Callable[[str], None]) -> None:
     """A host that fails keeps its failure until its next life, and no further."""
     host = build(Hooks(), Loop(), Fails(), Loop())
 
@@ -132,7 +135,7 @@ async def test_failures_leave_nothing_behind() -> None:
 
     logger.disable("hostkit")
     try:
-        await soak(live, 600, 200)
+        figure(await soak(live, 600, 200))
     finally:
         logger.enable("hostkit")
 
