@@ -271,7 +271,7 @@ class Host:
         self._life = life
         self._process_of_life = os.getpid()
         self.lifetime._begin_life(life)  # the host's side of the lifetime
-        life.root.spawn(life.live, context)
+        life.root.spawn(life.live, context, life.lose)
         return life
 
     async def _wait_to_end(self, life: "Life") -> None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextvars import Context
+from inspect import CORO_CREATED, getcoroutinestate
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -79,6 +80,7 @@ class Life:
         self._unready: set[Supervisor] = set()  # the same, and those that are being restarted
         self._executing = sum(supervisor.registration.executes for supervisor in self.supervisors())
         self._lag = None if options.lag_warning is None else self._lag_monitor(options.lag_warning)
+        self._beside: Sequence[Coroutine[object, object, None]] = ()  # what runs beside the services
         self._loop_has_ended = self._idle_said = self._crashed = False
 
     def supervisors(self) -> Iterable[Supervisor]:
@@ -89,13 +91,14 @@ class Life:
         """Live from the start to the end; it keeps every failure and never raises."""
         try:
             async with anyio.create_task_group() as outer:
-                outer.start_soon(self._watch_loop, name="hostkit: end of the loop")
+                beside = [("end of the loop", self._watch_loop())]
                 if any(supervisor.registration.heartbeat_timeout is not None for supervisor in self.supervisors()):
                     from hostkit._heartbeat import watch_heartbeats
 
-                    outer.start_soon(watch_heartbeats, self, name="hostkit: heartbeats")
+                    beside.append(("heartbeats", watch_heartbeats(self)))
                 if self._lag is not None:
-                    outer.start_soon(self._lag.run, name="hostkit: lag")
+                    beside.append(("lag", self._lag.run()))
+                self._beside = [outer.create_task(task, name=f"hostkit: {name}").coro for name, task in beside]
                 # Behind a shield: trio cancels what is left when its main task ends, and that shall be an ordered stop.
                 with anyio.CancelScope(shield=True):
                     async with anyio.create_task_group() as self._group:
@@ -110,6 +113,11 @@ class Life:
                 outer.cancel_scope.cancel()
         except BaseException as error:  # noqa: BLE001  # a root task that raises would take the loop with it
             self._note_broken_group(error)
+        self._finish()
+
+    def lose(self) -> None:
+        """End a life whose event loop has ended before it could begin."""
+        self._note_loop_end()
         self._finish()
 
     def begin_stop(self, reason: str, at: float | None = None) -> None:
@@ -341,6 +349,15 @@ class Life:
         if not self.stopping:
             self.log("WARNING", "the event loop ends while the host runs; stop the host before")
         self.begin_stop("event loop ended")
+        # All tasks were cancelled in this turn of the loop: one that has not begun in the next never will.
+        self.root.post(self._drop_unbegun)
+
+    def _drop_unbegun(self) -> None:
+        for supervisor in self.supervisors():
+            supervisor.drop_unbegun()
+        for coroutine in self._beside:
+            if getcoroutinestate(coroutine) == CORO_CREATED:
+                coroutine.close()
 
     def _lag_monitor(self, seconds: float) -> "LagMonitor":
         from hostkit._lag import LagMonitor

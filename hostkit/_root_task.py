@@ -33,8 +33,13 @@ class RootTask:
             self.time = loop.time
         """The loop's time, for any thread and for signal handlers."""
 
-    def spawn(self, function: Callable[[], Coroutine[object, object, None]], context: Context) -> None:
-        """Run the async *function*, which must not raise, in a copy of *context*."""
+    def spawn(
+        self, function: Callable[[], Coroutine[object, object, None]], context: Context, on_lost: Callable[[], object]
+    ) -> None:
+        """Run the async *function*, which must not raise, in a copy of *context*.
+
+        *on_lost* is called when asyncio's loop has ended before the function could begin.
+        """
         if _is_trio():
             from trio import lowlevel
 
@@ -44,6 +49,7 @@ class RootTask:
 
             # The loop itself holds its tasks weakly.
             task = get_running_loop().create_task(function(), name="hostkit", context=context.copy())
+            task.add_done_callback(lambda task: on_lost() if task.cancelled() else None)
             self._asyncio_task = task
             self._cancelling = task.cancelling
 

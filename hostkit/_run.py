@@ -2,6 +2,7 @@
 
 from collections.abc import Coroutine
 from enum import IntEnum
+from inspect import CORO_CREATED, getcoroutinestate
 from typing import TYPE_CHECKING
 
 import anyio
@@ -95,6 +96,18 @@ class Run:
             anyio.TaskHandle.Status.CANCELLING,
         )
         return task or (self._thread is not None and self._thread.alive)
+
+    @property
+    def unbegun(self) -> bool:
+        """Whether its task has not had its first step yet."""
+        return self._handle is not None and getcoroutinestate(self._handle.coro) == CORO_CREATED
+
+    def drop(self) -> None:
+        """Give up a task that has not begun, and never will."""
+        assert self._handle is not None
+        self._handle.coro.close()
+        self._handle = None
+        self.phase = Phase.ENDED
 
     def begin(self) -> None:
         """Start the run, in a task of its own."""

@@ -124,6 +124,12 @@ class Supervisor:
         if run.cancel_everything():
             self._tell_cancelled(run, "no time is left")
 
+    def drop_unbegun(self) -> None:
+        """End a run whose task was cancelled before its first step, as asyncio does when its loop ends."""
+        if not self.ended and self.run is not None and self.run.unbegun:
+            self.run.drop()
+            self.on_run_ended(self.run)
+
     def stall(self, silence: float) -> None:
         """Take note that the current run gives no sign of life; where the policy says so, cancel it as a failure."""
         run = self.run

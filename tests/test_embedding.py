@@ -8,7 +8,16 @@ import anyio.lowlevel
 import pytest
 from puppet import QUIET, Plain, Puppet, PuppetError, build, trace
 
-from hostkit import Host, HostBuilder, HostFailedError, HostOptions, HostState, StoppingToken
+from hostkit import (
+    BackgroundService,
+    Host,
+    HostBuilder,
+    HostedService,
+    HostFailedError,
+    HostOptions,
+    HostState,
+    StoppingToken,
+)
 from hostkit.testing import virtual_time
 
 # trio has no native cancellation of a task.
@@ -259,6 +268,32 @@ def test_a_host_still_running_when_its_loop_ends_is_stopped(backend: str) -> Non
     assert first.calls == second.calls == ["start", "execute", "stop"]
     assert plain.stopped == 1
     assert [line for line in trace(events) if line.startswith("stopped")] == ["stopped c", "stopped b", "stopped a"]
+
+
+class Waits(BackgroundService):
+    async def execute(self, stopping_token: StoppingToken) -> None:
+        await stopping_token.wait()
+
+
+@pytest.mark.parametrize("service", [Puppet, Plain, Waits])
+@pytest.mark.parametrize("turns", range(8))
+def test_a_host_is_stopped_when_its_loop_ends_during_the_start(turns: int, service: type[HostedService]) -> None:
+    """Asyncio cancels at its end also tasks that have not had their first step: none of them is waited for."""
+    host, events = build(*(service() for _ in range(10)))
+    backend, options = virtual_time("asyncio")
+
+    async def main() -> None:
+        task = asyncio.create_task(host.start())
+        task.add_done_callback(lambda task: task.cancelled() or task.exception())
+        for _ in range(turns):
+            await anyio.lowlevel.checkpoint()
+
+    anyio.run(main, backend=backend, backend_options=options)
+
+    assert host.lifetime.state is HostState.STOPPED
+    assert host.lifetime.failure is None
+    assert {status.state for status in host.status().services} <= {"created", "stopped"}
+    assert all(event.at == 0 for event in events)
 
 
 async def test_an_endless_swallower_is_abandoned_and_released() -> None:

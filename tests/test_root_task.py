@@ -38,7 +38,7 @@ async def test_runs_outside_the_callers_scopes() -> None:
 
     with CancelScope() as scope:
         async with create_task_group():
-            root.spawn(live, copy_context())
+            root.spawn(live, copy_context(), on_lost=pytest.fail)
             await anyio.sleep(1)
             scope.cancel()
     log.append("cancelled")
@@ -59,7 +59,7 @@ async def test_runs_in_a_copy_of_the_context() -> None:
         variable.set("of the task")
         done.set()
 
-    root.spawn(live, context)
+    root.spawn(live, context, on_lost=pytest.fail)
     await done.wait()
 
     assert seen == ["of the context"]
@@ -75,7 +75,7 @@ async def test_is_held_while_it_runs() -> None:
         await anyio.sleep(1)
         done.set()
 
-    root.spawn(live, copy_context())
+    root.spawn(live, copy_context(), on_lost=pytest.fail)
     await anyio.wait_all_tasks_blocked()
     gc.collect()
     await done.wait()
@@ -142,7 +142,7 @@ async def test_is_not_cancelled_while_the_loop_runs() -> None:
         found.append(root.cancelled)
         done.set()
 
-    root.spawn(live, copy_context())
+    root.spawn(live, copy_context(), on_lost=pytest.fail)
     await done.wait()
 
     assert found == [False, False]
@@ -163,7 +163,7 @@ def test_sees_the_end_of_the_loop_coming(backend: str) -> None:
                 seen.append(root.cancelled)
                 raise
 
-        root.spawn(live, copy_context())
+        root.spawn(live, copy_context(), on_lost=pytest.fail)
         await anyio.sleep(1)
         return root
 

@@ -341,7 +341,8 @@ def check_forced(outcome: Outcome) -> None:
     overdue = {error.service for error in outcome.errors if isinstance(error, StopTimeoutError)}
     stuck = {error.service for error in outcome.errors if isinstance(error, ServiceStuckError)}
     for name in outcome.witnesses:
-        trail, *_ = outcome.trails(name)[-1:] or [None]
+        trails = outcome.trails(name)
+        trail = trails[-1] if trails else None
         if trail is None or trail.again is not None or trail.abandoned:
             assert name not in overdue
         elif not trail.pending(outcome.stop_at):

@@ -1,7 +1,7 @@
 """Random hosts, and what becomes of them on virtual time: for `test_scenarios.py`."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
@@ -384,7 +384,7 @@ async def _embed(host: Host) -> None:
         await host.wait()
 
 
-async def _tolerate(waiting: "anyio.abc.Coroutine[object, object, None]") -> None:
+async def _tolerate(waiting: Coroutine[object, object, None]) -> None:
     try:
         await waiting
     except HostFailedError:
