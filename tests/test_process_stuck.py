@@ -31,6 +31,19 @@ def test_leaves_a_blocked_loop(fork_server: ForkServer, case: str, service: str)
         assert outcome.tells_where(f"service {service!r} blocks the event loop", "leaving the process with exit code 1")
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_second_signal_leaves_a_blocked_loop(fork_server: ForkServer, backend: str) -> None:
+    """Of the time for a stop, a second signal leaves the cancellation timeout; what was written is not lost."""
+    with fork_server.run("patient-sleep", backend) as child:
+        child.reads("settled")
+        child.send(signal.SIGTERM, signal.SIGINT)
+        outcome = child.ends()
+
+    assert outcome.code == 1
+    assert outcome.tells_where("service 'sleeper' blocks the event loop", "leaving the process with exit code 1")
+    assert outcome.output == ["first start", "settled", "not flushed"]
+
+
 def test_leaves_a_long_call_in_c(fork_server: ForkServer) -> None:
     """A computation in C that never lets Python run again is ended with exit code 1, its line in the dump."""
     outcomes = fork_server.outcomes("long-c-call")

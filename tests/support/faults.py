@@ -387,7 +387,7 @@ LIFE = (
         "When the loop ends under the host, trio cancels the services all at once.",
         "with anyio.CancelScope(shield=True):\n                    async with",
         "with anyio.CancelScope(shield=False):\n                    async with",
-        "embedding",
+        "promises",
     ),
     fault(
         "end-of-the-loop-is-a-failure",
@@ -718,7 +718,7 @@ HOST = (
         "A cancellation that came while the host stopped never comes out.",
         "        if cancellation is not None:\n            raise cancellation\n",
         "",
-        "embedding",
+        "promises",
     ),
     fault(
         "cancelled-start-goes-on",
@@ -799,7 +799,7 @@ LIFETIME = (
         "The host's own word for the cause wins over the reason that was asked first.",
         "        if not self._requests:\n            self._requests.append((reason, None))\n",
         "        self._requests.insert(0, (reason, None))\n",
-        "lifetime",
+        "promises",
         "host_states",
     ),
     fault(
@@ -1219,7 +1219,7 @@ PROCESS = (
         "The SystemExit that comes out of run() does not hold the failure.",
         "raise SystemExit(code) from host.lifetime.failure",
         "raise SystemExit(code)",
-        "process_matrix",
+        "process_outcomes",
     ),
     fault(
         "stuck-host-not-left",
@@ -1259,7 +1259,7 @@ PROCESS = (
         "After a second signal a blocked loop is left only at the old deadline.",
         "        self._deadman.arm(min(self._deadman.remaining, self._host.options.cancellation_timeout))\n",
         "",
-        "process_signals",
+        "process_stuck",
     ),
     fault(
         "run-twice",
@@ -1267,7 +1267,7 @@ PROCESS = (
         "run() may be called again.",
         "        host._run_once()  # the host's other half; not used up by a call that is refused\n",
         "",
-        "process_matrix",
+        "process_outcomes",
     ),
 )
 

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import os
 import sys
 import threading
 import time
@@ -193,6 +194,19 @@ def time_sleep(backend: str) -> None:
         time.sleep(FOREVER)  # noqa: ASYNC251  # found here
 
     build(options(backend), sleeper).run()
+
+
+@case
+def patient_sleep(backend: str) -> None:
+    """Block the event loop when there is much time for the stop, with something said that is not flushed yet."""
+    sys.stdout = os.fdopen(os.dup(1), "w", encoding="utf-8")  # with a buffer, whatever the environment says
+
+    async def sleeper() -> None:
+        sys.stdout.write("not flushed\n")
+        say_later("settled")
+        time.sleep(FOREVER)  # noqa: ASYNC251  # found here
+
+    build(options(backend, shutdown_timeout=FOREVER), sleeper).run()
 
 
 @case
