@@ -110,7 +110,7 @@ def tests(session: nox.Session) -> None:
         return
     if session.python != OLDEST:  # measuring takes half the time again, and finds the same
         session.log("left out here, as the session 'servers' runs them: the tests with real servers")
-        session.run("pytest", "-n", "2", "-m", "not servers")
+        session.run("pytest", "-n", "4", "-m", "not servers")
         return
 
     # coverage's .pth file starts it in every process of the environment, so the command is plain `pytest`.
@@ -119,7 +119,7 @@ def tests(session: nox.Session) -> None:
     for leftover in data.parent.glob("coverage*"):
         leftover.unlink()
     session.log("left out here, as the session 'servers' runs them: the tests with real servers")
-    session.run("pytest", "-n", "2", "-m", "not servers", env=coverage)
+    session.run("pytest", "-n", "4", "-m", "not servers", env=coverage)
     measured = {"COVERAGE_FILE": coverage["COVERAGE_FILE"]}
     session.run("coverage", "combine", "--quiet", env=measured)
     session.run("coverage", "report", env=measured)
@@ -129,7 +129,7 @@ def tests(session: nox.Session) -> None:
 def servers(session: nox.Session) -> None:
     """Run the tests with real servers against the wheel."""
     session.install(f"{wheel(session)}[{EXTRAS}]", *group("test-servers"))
-    session.run("pytest", "-n", "2", "-m", "servers", *session.posargs)
+    session.run("pytest", "-n", "4", "-m", "servers", *session.posargs)
 
 
 @nox.session(python=OLDEST)
@@ -137,14 +137,14 @@ def minimal(session: nox.Session) -> None:
     """Run the tests that need no extra on the oldest dependencies, with nothing else installed."""
     oldest = [requirement.replace(">=", "==") for requirement in PYPROJECT["project"]["dependencies"]]
     session.install(str(wheel(session)), *oldest, *group("test-minimal"))
-    session.run("pytest", "-n", "2", "-m", "not servers", *session.posargs, env={"TEST_WITHOUT_EXTRAS": "1"})
+    session.run("pytest", "-n", "4", "-m", "not servers", *session.posargs, env={"TEST_WITHOUT_EXTRAS": "1"})
 
 
 @nox.session(python=OLDEST)
 def samples(session: nox.Session) -> None:
     """Run every sample as its reader would."""
     session.install(f"{wheel(session)}[{EXTRAS}]", *group("test"))
-    session.run("pytest", *(session.posargs or ["-n", "2"]), "tests/test_samples.py")
+    session.run("pytest", *(session.posargs or ["-n", "4"]), "tests/test_samples.py")
 
 
 @nox.session(python=OLDEST)

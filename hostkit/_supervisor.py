@@ -1,7 +1,5 @@
 """One service's life in one life of its host: run after run, and what its ends mean."""
 
-from typing import TYPE_CHECKING
-
 import anyio
 
 from hostkit import events
@@ -10,9 +8,7 @@ from hostkit._registration import Registration
 from hostkit._restart import EndAction, Restart
 from hostkit._run import Run
 from hostkit._status import ServiceState
-
-if TYPE_CHECKING:
-    from hostkit._surroundings import Surroundings
+from hostkit._surroundings import Surroundings
 
 
 class Supervisor:
@@ -35,7 +31,7 @@ class Supervisor:
         "was_ready",
     )
 
-    def __init__(self, registration: Registration, life: "Surroundings", step: int) -> None:
+    def __init__(self, registration: Registration, life: Surroundings, step: int) -> None:
         """Prepare; `begin` starts the first run."""
         self.registration = registration
         self.name = registration.name

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 import anyio.lowlevel
 import pytest
+from loguru import logger
 from puppet import QUIET, Plain, Puppet, PuppetError, build, trace
 
 from hostkit import (
@@ -294,6 +295,37 @@ def test_a_host_is_stopped_when_its_loop_ends_during_the_start(turns: int, servi
     assert host.lifetime.failure is None
     assert {status.state for status in host.status().services} <= {"created", "stopped"}
     assert all(event.at == 0 for event in events)
+
+
+async def test_a_failure_after_the_end_is_logged() -> None:
+    """What an abandoned service raises when the host has ended is a line of the log; its late end is none."""
+    released = anyio.Event()
+
+    async def deaf(stopping_token: StoppingToken) -> None:
+        with anyio.CancelScope(shield=True):
+            await released.wait()
+        raise PuppetError
+
+    async def slow(stopping_token: StoppingToken) -> None:
+        with anyio.CancelScope(shield=True):
+            await released.wait()
+
+    host, _ = build(deaf, slow, options=HostOptions(log_level="ERROR", shutdown_timeout=1, cancellation_timeout=1))
+    await host.start()
+    with pytest.raises(HostFailedError):
+        await host.stop()
+    lines: list[str] = []
+    sink = logger.add(lines.append, format="{level} {extra[service]} {message}", backtrace=False)
+
+    try:
+        released.set()
+        await anyio.sleep(1)
+    finally:
+        logger.remove(sink)
+
+    assert [line.splitlines()[0] for line in lines] == [
+        "ERROR a service a was abandoned and has failed since: PuppetError()"
+    ]
 
 
 async def test_an_endless_swallower_is_abandoned_and_released() -> None:

@@ -349,6 +349,29 @@ def test_what_is_bound_replaces_nothing(tmp_path: Path) -> None:
     assert (line["level"], line["message"], line["logger"], line["more"]) == ("INFO", "line", "__main__", "kept")
 
 
+@pytest.mark.parametrize("chosen", [None, "1"])
+def test_leaves_the_environment_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chosen: str | None) -> None:
+    """That loguru is to add no sink of its own is not told to child processes."""
+    code = """
+        import os, sysconfig
+        from hostkit import HostOptions
+        from hostkit._logging import configure
+        schemes = sysconfig.get_scheme_names
+        configure(HostOptions())
+        from loguru import logger
+        print(os.environ.get("LOGURU_AUTOINIT"), sysconfig.get_scheme_names is schemes, len(logger._core.handlers))
+    """
+    if chosen is None:
+        monkeypatch.delenv("LOGURU_AUTOINIT", raising=False)
+    else:
+        monkeypatch.setenv("LOGURU_AUTOINIT", chosen)
+
+    with Child(*PYTHON, "-c", textwrap.dedent(code), cwd=tmp_path) as child:
+        child.end()
+
+    assert child.lines == [f"{chosen} True 1"]
+
+
 def test_needs_no_standard_error(tmp_path: Path) -> None:
     """A process without standard error, such as a service of the system, writes nothing and goes on."""
     code = """

@@ -201,6 +201,17 @@ async def test_wait_after_the_stop_is_a_checkpoint(token: StoppingToken) -> None
     assert await gives_others_a_turn(token.wait)
 
 
+async def test_a_wait_that_is_being_cancelled_is_not_woken(token: StoppingToken) -> None:
+    """The stop finds a wait that was cancelled in the same breath, and leaves it at that."""
+    async with create_task_group() as group:
+        group.start_soon(token.wait)
+        await anyio.wait_all_tasks_blocked()
+        group.cancel_scope.cancel()
+        token._set()
+
+    assert group.cancel_scope.cancelled_caught
+
+
 async def test_wait_can_be_cancelled(token: StoppingToken) -> None:
     """A wait for the stop is cancelled like any other, and can be made again."""
     with anyio.move_on_after(5) as scope:
