@@ -15,7 +15,7 @@ nox.needs_version = ">=2025.5.1"
 # uv installs in a fraction of the time; where it is not there, nox falls back.
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.error_on_external_run = True
-nox.options.sessions = ["lint", "typing", "tests", "servers", "minimal", "samples", "build"]
+nox.options.sessions = ["lint", "typing", "tests", "servers", "minimal", "build"]
 
 ROOT = Path(__file__).parent
 PYPROJECT = nox.project.load_toml("pyproject.toml")
@@ -140,9 +140,9 @@ def minimal(session: nox.Session) -> None:
     session.run("pytest", "-n", "4", "-m", "not servers", *session.posargs, env={"TEST_WITHOUT_EXTRAS": "1"})
 
 
-@nox.session(python=OLDEST)
+@nox.session(python=OLDEST, default=False)
 def samples(session: nox.Session) -> None:
-    """Run every sample as its reader would."""
+    """Run every sample as its reader would, which ``tests`` does as well."""
     session.install(f"{wheel(session)}[{EXTRAS}]", *group("test"))
     session.run("pytest", *(session.posargs or ["-n", "4"]), "tests/test_samples.py")
 
