@@ -40,7 +40,7 @@ class HostThread:
 
     def __init__(self, host: "Host") -> None:
         """Start *host* and wait until it is ready."""
-        _process._require_backend(host.options.backend)
+        _process.require_backend(host.options.backend)
         self._host = host
         self._life: Life | None = None
         self._process = os.getpid()

@@ -12,7 +12,7 @@ from types import ModuleType, SimpleNamespace
 from typing import get_type_hints
 
 from hostkit import Host, HostBuilder
-from hostkit._errors import LoadError
+from hostkit._errors import HostStateError, LoadError
 from hostkit._options import main_module_name
 from hostkit._stopping import is_async
 from hostkit._values import Value
@@ -56,7 +56,11 @@ def make_host(target: Target, arguments: Sequence[str], program: str) -> Host:
     if callable(value) and not isinstance(value, (Host, HostBuilder, type)):
         value, arguments = _call(value, arguments, program)
     if isinstance(value, HostBuilder):
-        value = value.build()
+        try:
+            value = value.build()
+        except HostStateError:
+            message = "not a host, but a builder that was built already; give the host that it has made"
+            raise LoadError(message) from None
     if not isinstance(value, Host):
         message = f"not a host: {value!r}; give a Host, a HostBuilder, or a function that returns either"
         raise LoadError(message)

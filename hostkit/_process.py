@@ -34,7 +34,7 @@ def run(host: "Host", *, configure_logging: bool, signals: Signals | None = None
         message = "run() cannot be called in a running event loop; use await host.run_async(), or async with host"
         raise HostStateError(message)
     backend = host.options.backend
-    _require_backend(backend)
+    require_backend(backend)
     with _Ownership(host, signals) as ownership:
         ownership.begin(configure_logging=configure_logging)
         try:
@@ -192,7 +192,8 @@ def _raise_outcome(host: "Host") -> None:
         raise SystemExit(code) from host.lifetime.failure
 
 
-def _require_backend(backend: str) -> None:
+def require_backend(backend: str) -> None:
+    """Raise a `HostStateError` if the event loop of that name is not installed."""
     from importlib.util import find_spec
 
     if backend != "asyncio" and find_spec(backend) is None:

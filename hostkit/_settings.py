@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, create_model, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -127,7 +127,9 @@ class _HostFields(PydanticBaseSettingsSource):
 
 
 class _FlagsOnly(HostSettings):
-    """The host's own flags, and nothing from anywhere else."""
+    """Flags of the host itself. They win over what its program and the environment say."""
+
+    # Read from nowhere else; this docstring is shown by --help.
 
     @classmethod
     def settings_customise_sources(cls, *_args: object, **_kwargs: object) -> tuple[PydanticBaseSettingsSource, ...]:
@@ -155,9 +157,19 @@ def read_flags(options: HostOptions, arguments: Sequence[str], program: str) -> 
     Raises:
         WrongSettingsError: A flag is unknown, or a value is wrong.
     """
-    settings = parse(_FlagsOnly, arguments, program)
+    asks_for_help = "-h" in arguments or "--help" in arguments
+    settings = parse(_with_defaults(options) if asks_for_help else _FlagsOnly, arguments, program)
     given: dict[str, Any] = {name: getattr(settings, name) for name in settings.model_fields_set}
     return replace(options, **given)
+
+
+def _with_defaults(options: HostOptions) -> type[_FlagsOnly]:
+    """Return a class that shows *options* as what holds without flags."""
+    fields: dict[str, Any] = {
+        name: (field.annotation, Field(default=getattr(options, name), description=field.description))
+        for name, field in HostSettings.model_fields.items()
+    }
+    return create_model("_WithDefaults", __base__=_FlagsOnly, __doc__=_FlagsOnly.__doc__, **fields)
 
 
 def parse(kind: type[S], arguments: Sequence[str] | None, program: str | None = None) -> S:

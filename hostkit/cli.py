@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from hostkit import Host
-from hostkit._errors import LoadError
+from hostkit._errors import HostStateError, LoadError
 from hostkit._loading import Target, load, make_host
 from hostkit._options import WrongSettingsError
+from hostkit._process import require_backend
 from hostkit._process import run as run_process
 from hostkit._signals import Signals, write_error
 
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     Raises:
         SystemExit: With the host's exit code if it is not 0; with 2 and a line on standard error for a wrong command,
-            target, flag or setting.
+            target, flag or setting, or for an event loop that is not installed.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     command, *rest = arguments or ["--help"]
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         sys.stdout.write(f"hostkit {version('hostkit-py')}\n")
     elif command == "run" and rest:
-        _run(rest[0], rest[1:])
+        _run(rest[0], rest[1:], f"hostkit run {rest[0]}")
     elif command == "show" and rest:
         _show(rest[0], rest[1:])
     else:
@@ -63,15 +64,17 @@ def run(target: object, argv: Sequence[str] | None = None) -> None:
         SystemExit: As for `main`.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    with Signals() as signals:
-        host = _host_of(Target(target, None), arguments, sys.argv[0])
-        run_process(host, configure_logging=True, signals=signals)
+    _run(Target(target, None), arguments, sys.argv[0])
 
 
-def _run(name: str, arguments: Sequence[str]) -> None:
+def _run(target: str | Target, arguments: Sequence[str], program: str) -> None:
     # Before the user's module is imported, which may take long: PID 1 would lose a signal without a handler.
     with Signals() as signals:
-        host = _host_of(name, arguments, f"hostkit run {name}")
+        host = _host_of(target, arguments, program)
+        try:
+            require_backend(host.options.backend)
+        except HostStateError as error:
+            _refuse(str(error))
         run_process(host, configure_logging=True, signals=signals)
 
 

@@ -107,6 +107,7 @@ def refusal(capfd: Output, *arguments: str) -> list[str]:
         (["run", "nowhere.py"], "no such file: 'nowhere.py'"),
         (["run", "nowhere"], "no such module: 'nowhere'"),
         (["run", "app:nowhere"], "'app' has no nowhere"),
+        (["run", "app:builder"], "not a host, but a builder that was built already; give the host that it has made"),
         (["run", "app.py:HostBuilder"], "not a host: <class 'hostkit._builder.HostBuilder'>; give a Host, "),
         (["run", "app.py", "--wrong"], "error parsing CLI: unrecognized arguments: --wrong"),
         (["run", "program.py"], "--directory (or DIRECTORY) is required"),
@@ -192,6 +193,26 @@ def test_a_target_tells_its_flags(target: str, capfd: Output, *, own: bool) -> N
     assert "seconds for services to end by themselves" in out
     assert ("--directory" in out) == own
     assert err == ""
+
+
+def test_a_target_tells_what_holds_without_flags(capfd: Output) -> None:
+    """The defaults that `--help` shows are those of the host, as its program has set them."""
+    with pytest.raises(SystemExit):
+        cli.main(["run", "app.py", "--help"])
+
+    out = " ".join(capfd.readouterr().out.split())
+    assert "seconds for services to end by themselves (default: 7.0)" in out
+    assert "shown in log lines and in the status (default: app)" in out
+    assert "factory" not in out
+
+
+def test_an_event_loop_that_is_not_installed_is_one_line(capfd: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backend that is missing is refused before anything starts."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+
+    lines = refusal(capfd, "run", "app:host", "--backend", "trio")
+
+    assert lines == ["hostkit: backend 'trio' is not installed; install hostkit-py[trio]"]
 
 
 def test_shows_a_host_without_starting_it(capfd: Output) -> None:

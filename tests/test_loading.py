@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hostkit import Host, HostBuilder, HostOptions, HostSettings, HostStateError, LoadError
+from hostkit import Host, HostBuilder, HostOptions, HostSettings, LoadError
 from hostkit._loading import Target, load, make_host
 from hostkit._options import WrongSettingsError, main_module_name
 
@@ -271,7 +271,7 @@ def test_a_builder_that_was_used_is_refused() -> None:
     used = builder()
     used.build()
 
-    with pytest.raises(HostStateError):
+    with pytest.raises(LoadError, match="a builder that was built already"):
         make(used)
 
 
