@@ -233,7 +233,8 @@ async def aiojobs_scheduler(room: int) -> "AsyncIterator[Put]":
     scheduler = aiojobs.Scheduler(limit=WORKERS, pending_limit=room)
 
     def put(job: Job, argument: float) -> Awaitable[object]:
-        return scheduler.spawn(job(argument))
+        spawned: Awaitable[object] = scheduler.spawn(job(argument))
+        return spawned
 
     try:
         yield put

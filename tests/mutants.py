@@ -4,6 +4,8 @@ Each fault of `faults.py` is put into a copy of the package, and pytest runs on 
 catch it, up to the first failure. A fault that no test catches is a missing test; the end is 0 only if there is none.
 A test that hangs is ended, and said to have hung. Examples of hypothesis come from a fixed seed, so that a second run
 says the same; another seed is ``--seed``.
+
+With ``--generated _ladder`` the faults are all small changes that cosmic-ray finds to make in that module.
 """
 
 import argparse
@@ -75,6 +77,11 @@ def copied(fault: "Fault | None") -> Iterator[Path]:
             source = planted(fault, module.read_text(encoding="utf-8"))
             module.write_text(source, encoding="utf-8")
         yield copy
+
+
+def source_of(module: str) -> str:
+    """Return the source of a module of the package."""
+    return (ROOT / "hostkit" / f"{module}.py").read_text(encoding="utf-8")
 
 
 def planted(fault: "Fault", source: str) -> str:
@@ -226,17 +233,25 @@ def main() -> int:
 
     parser = argparse.ArgumentParser(description="Plant faults in the core and see whether a test catches each.")
     parser.add_argument("--only", action="append", metavar="NAME", help="try this fault; may be given again")
+    parser.add_argument(
+        "--generated", action="append", metavar="MODULE", help="try cosmic-ray's changes of this module instead"
+    )
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="so many at a time (default: 2)")
     parser.add_argument("--tests", action="append", metavar="FILE", help="run this file instead of those of the fault")
     parser.add_argument("--seed", type=int, default=SEED, metavar="N", help=f"of hypothesis (default: {SEED})")
     asked = parser.parse_args()
 
-    chosen = [fault for fault in FAULTS if not asked.only or fault.name in asked.only]
+    faults: Sequence["Fault"] = FAULTS
+    if asked.generated:
+        from generated import generate
+
+        faults = tuple(fault for module in asked.generated for fault in generate(module, source_of(module)))
+    chosen = [fault for fault in faults if not asked.only or fault.name in asked.only]
     unknown = sorted({*(asked.only or ())} - {fault.name for fault in chosen})
     if unknown:
         parser.error(f"no such fault: {', '.join(unknown)}")
     for fault in chosen:  # all of them, before the first is tried
-        planted(fault, (ROOT / "hostkit" / f"{fault.module}.py").read_text(encoding="utf-8"))
+        planted(fault, source_of(fault.module))
     files = list(dict.fromkeys(asked.tests or [file for fault in chosen for file in fault.tests]))
     if not passes_without_faults(files, asked.jobs, asked.seed):
         say("the tests do not pass without a fault")

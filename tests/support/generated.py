@@ -1,0 +1,91 @@
+"""Faults for `tests/mutants.py` that nobody has thought of: cosmic-ray's small changes, at every place of a module."""
+
+from collections.abc import Iterator
+from difflib import unified_diff
+
+from cosmic_ray.mutating import mutate_code
+from cosmic_ray.plugins import get_operator
+from faults import Fault
+
+# Of a change that can be made in many ways, the ways that are nearest to a slip.
+OPERATORS = (
+    "AddNot",
+    "ExceptionReplacer",
+    "NumberReplacer",
+    "RemoveDecorator",
+    "ReplaceAndWithOr",
+    "ReplaceBinaryOperator_Add_Sub",
+    "ReplaceBinaryOperator_Div_Mul",
+    "ReplaceBinaryOperator_Mul_Div",
+    "ReplaceBinaryOperator_Sub_Add",
+    "ReplaceBreakWithContinue",
+    "ReplaceComparisonOperator_Eq_NotEq",
+    "ReplaceComparisonOperator_Gt_GtE",
+    "ReplaceComparisonOperator_GtE_Gt",
+    "ReplaceComparisonOperator_IsNot_Is",
+    "ReplaceComparisonOperator_Is_IsNot",
+    "ReplaceComparisonOperator_Lt_LtE",
+    "ReplaceComparisonOperator_LtE_Lt",
+    "ReplaceComparisonOperator_NotEq_Eq",
+    "ReplaceContinueWithBreak",
+    "ReplaceFalseWithTrue",
+    "ReplaceOrWithAnd",
+    "ReplaceTrueWithFalse",
+    "ReplaceUnaryOperator_Delete_USub",
+    "ZeroIterationForLoop",
+)
+
+# For type checkers, and for the reader.
+NOT_TESTED = ("if TYPE_CHECKING:", "assert ")
+
+# Lines, by how they begin, of which a change changes nothing that can be seen; with the reason.
+EQUIVALENT: dict[str, dict[str, str]] = {}
+
+# The most telling first; all of them are run where none fails.
+TESTS = tuple(
+    f"test_{name}.py"
+    for name in (
+        "host",
+        "supervisor",
+        "promises",
+        "embedding",
+        "lifetime",
+        "life",
+        "snapshot",
+        "stopping",
+        "stopping_loops",
+        "stopping_blocks",
+        "failures",
+        "restart",
+        "heartbeat",
+        "events",
+        "listeners",
+        "root_task",
+        "thread_service",
+        "host_states",
+        "scenarios",
+        "host_thread",
+    )
+)
+
+
+def generate(module: str, source: str) -> Iterator[Fault]:
+    """Return every fault that the operators find in the *source* of a module, but those that change nothing."""
+    equal = EQUIVALENT.get(module, {})
+    for name in OPERATORS:
+        operator = get_operator(f"core/{name}")()
+        occurrence = 0
+        while (mutated := mutate_code(source.encode(), operator, occurrence)) is not None:
+            changed = mutated if isinstance(mutated, str) else mutated.decode()
+            line, words = _difference(source, changed)
+            if not any(line.startswith(part) for part in (*NOT_TESTED, *equal)):
+                yield Fault(f"{module}:{name}:{occurrence}", module, source, changed, words, TESTS)
+            occurrence += 1
+
+
+def _difference(source: str, changed: str) -> tuple[str, str]:
+    """Return the line that was changed, and the change in words."""
+    header, *lines = list(unified_diff(source.splitlines(), changed.splitlines(), n=0, lineterm=""))[2:]
+    number = header.split()[1].lstrip("-").partition(",")[0]
+    before, *after = (line[1:].strip() for line in lines)
+    return before, f"line {number}: {'  ->  '.join([before, *after])}"
