@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from hostkit._durations import Duration
 from hostkit._errors import HostStateError
+from hostkit._functions import require_sync
 from hostkit._host import FatalCallback, Host
 from hostkit._lifetime import HostLifetime
 from hostkit._listeners import Listener
@@ -12,7 +13,6 @@ from hostkit._options import HostOptions, set_outside
 from hostkit._registration import Policy, Registration, default_name, to_service
 from hostkit._restart import EndAction
 from hostkit._service import HostedService
-from hostkit._stopping import require_sync
 
 if TYPE_CHECKING:
     from hostkit._settings import HostSettings

@@ -12,9 +12,9 @@ import anyio
 
 from hostkit import _process
 from hostkit._errors import HostFailedError, HostStateError
+from hostkit._functions import is_async
 from hostkit._stack import describe_block
 from hostkit._status import ServiceState
-from hostkit._stopping import is_async
 
 if TYPE_CHECKING:
     from anyio.lowlevel import EventLoopToken

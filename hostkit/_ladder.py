@@ -50,7 +50,7 @@ class Ladder:
     async def run(self) -> None:
         """Stop every service that runs, and return when none is to be waited for."""
         life = self._life
-        for supervisor in life.take_unready():
+        for supervisor in list(life.startup.unready):
             supervisor.cut()
             if not supervisor.ended:
                 self._watched[supervisor] = min(self.stop_at + self._cancellation_timeout, self.leave_at)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from hostkit import events
-from hostkit._errors import HostFailedError, StartupTimeoutError
+from hostkit._errors import HostFailedError
 from hostkit._failures import Failures
 from hostkit._ladder import Ladder
 from hostkit._lifetime import HostLifetime
@@ -21,14 +21,12 @@ from hostkit._options import HostOptions
 from hostkit._registration import Registration
 from hostkit._root_task import RootTask
 from hostkit._stack import describe_block, running_supervisor
+from hostkit._startup import Startup
 from hostkit._status import HostState, ServiceState
 from hostkit._supervisor import Supervisor
 
 if TYPE_CHECKING:
     from hostkit._lag import LagMonitor
-
-# So many services are begun before others get a turn.
-BATCH = 64
 
 
 class Life:
@@ -54,6 +52,7 @@ class Life:
             [Supervisor(registration, self, number) for registration in step] for number, step in enumerate(steps)
         ]
         self.failures = Failures()
+        self.startup = Startup(self, options.startup_timeout)
         self.ladder = Ladder(self, options.shutdown_timeout, options.cancellation_timeout)
         self.settled = anyio.Event()
         """Set when every service is ready, or the life has ended before that."""
@@ -76,8 +75,6 @@ class Life:
         self._contexts = LogContexts(context)
         self._bell = anyio.Event()
         self._group: anyio.abc.TaskGroup | None = None
-        self._starting: set[Supervisor] = set()  # of the step whose start is awaited
-        self._unready: set[Supervisor] = set()  # the same, and those that are being restarted
         self._executing = sum(supervisor.registration.executes for supervisor in self.supervisors())
         self._lag = None if options.lag_warning is None else self._lag_monitor(options.lag_warning)
         self._beside: Sequence[Coroutine[object, object, None]] = ()  # what runs beside the services
@@ -184,10 +181,6 @@ class Life:
         except anyio.get_cancelled_exc_class():  # pragma: no cover  # a loop that ends in that very turn
             self._survive_cancellation()
 
-    def take_unready(self) -> Iterable[Supervisor]:
-        """Return the services whose start, or restart, is pending."""
-        return list(self._unready)
-
     # For the supervisors.
 
     @property
@@ -238,17 +231,15 @@ class Life:
 
     def on_ready(self, supervisor: Supervisor) -> None:
         """Take note that a service is ready."""
-        if supervisor in self._unready:
-            self._forget_unready(supervisor)
+        self.startup.on_settled(supervisor)
 
     def on_restarting(self, supervisor: Supervisor) -> None:
         """Take note that a service waits to be run again."""
-        self._unready.add(supervisor)
+        self.startup.on_restarting(supervisor)
 
     def on_ended(self, supervisor: Supervisor) -> None:
         """Take note that a service has ended for good."""
-        if supervisor in self._unready:
-            self._forget_unready(supervisor)
+        self.startup.on_settled(supervisor)
         if supervisor.state is ServiceState.ABANDONED:
             self.failures.abandoned = True
         self.ladder.on_ended(supervisor)
@@ -262,22 +253,10 @@ class Life:
 
     async def _start(self) -> None:
         began = self.time()
-        timeout = self.options.startup_timeout
-        deadline = math.inf if timeout is None else began + timeout
         count = sum(map(len, self.steps))
         self.tell(events.HostStarting(began, self.options.application_name, count))
         self._lifetime._pass_on()  # what was asked for before the start
-        begun = 0
-        for step in self.steps:
-            if self.stopping:
-                break
-            self._begin_step(step)
-            if self._starting:
-                await self._wait_for_step(step, deadline)
-            begun += len(step)
-            if begun >= BATCH:
-                begun = 0
-                await self.pause()
+        await self.startup.run()
         if self.stopping:
             return
         self.started = True
@@ -286,30 +265,6 @@ class Life:
         self.tell(events.HostStarted(now, count, now - began))
         self.settled.set()
         self._check_idle()
-
-    def _begin_step(self, step: list[Supervisor]) -> None:
-        for supervisor in step:
-            if not supervisor.registration.ready_at_once:
-                self._starting.add(supervisor)
-                self._unready.add(supervisor)
-        for supervisor in step:
-            supervisor.begin()
-
-    async def _wait_for_step(self, step: list[Supervisor], deadline: float) -> None:
-        while self._starting:
-            if self.stopping:
-                return
-            if self.time() >= deadline:
-                late = [supervisor.name for supervisor in step if supervisor in self._starting]
-                self.fail(StartupTimeoutError(late, self.options.startup_timeout or 0))
-                return
-            await self.wait(deadline)
-
-    def _forget_unready(self, supervisor: Supervisor) -> None:
-        self._unready.discard(supervisor)
-        self._starting.discard(supervisor)
-        if not self._starting:
-            self.ring()
 
     def _check_idle(self) -> None:
         """Stop a host that has nothing left to do."""

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 
 from hostkit._errors import HostFailedError, HostStateError
+from hostkit._functions import require_sync
 from hostkit._logging import log_error
 from hostkit._root_task import RootTask
 from hostkit._status import HostState
-from hostkit._stopping import require_sync
 
 if TYPE_CHECKING:
     from hostkit._host_status import HostStatus

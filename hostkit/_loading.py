@@ -13,8 +13,8 @@ from typing import get_type_hints
 
 from hostkit import Host, HostBuilder
 from hostkit._errors import HostStateError, LoadError
+from hostkit._functions import is_async
 from hostkit._options import main_module_name
-from hostkit._stopping import is_async
 from hostkit._values import Value
 
 DEFAULT_NAMES = ("host", "builder", "build")

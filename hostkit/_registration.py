@@ -4,10 +4,9 @@ from collections.abc import Awaitable, Callable
 from inspect import Parameter, signature
 
 from hostkit._durations import Duration, to_seconds
-from hostkit._functions import hyphenated, name_of, takes_token
+from hostkit._functions import hyphenated, is_async, is_generator, name_of, takes_token
 from hostkit._restart import EndAction, Restart
 from hostkit._service import BackgroundService, FunctionService, HostedService, ThreadFunctionService, ThreadService
-from hostkit._stopping import is_async, is_generator
 
 Policy = EndAction | Restart
 

@@ -1,15 +1,14 @@
 """The stopping token: how an async service learns that it should finish."""
 
-import math
 from collections.abc import AsyncIterable, AsyncIterator, Callable
-from functools import partial
-from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from types import TracebackType
-from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import anyio
 
 from hostkit._durations import NOT_GIVEN, Duration, to_period, to_positive_period
+from hostkit._functions import require_sync
+from hostkit._stopping_loops import Ticks, UntilStop
 from hostkit._waiter import TrioWaiter, new_waiter, wake
 
 if TYPE_CHECKING:
@@ -129,7 +128,7 @@ class StoppingToken:
             TypeError: No period, two forms of it, or a value that is none.
             ValueError: The period is 0, infinite, negative or NaN.
         """
-        return _Ticks(self, to_positive_period(duration, hours, minutes, seconds, "every()"))
+        return Ticks(self, to_positive_period(duration, hours, minutes, seconds, "every()"))
 
     def until_stop(self, source: AsyncIterable[T]) -> AsyncIterator[T]:
         """Return the items of *source* for ``async for``, until the stop or its end.
@@ -139,7 +138,7 @@ class StoppingToken:
         stop, with what it held. One that keeps a cancel scope or task group open across its ``yield`` cannot be used:
         put the loop into `cancel_on_stop` instead. Nothing needs closing after ``break``, but what *source* needs.
         """
-        return _UntilStop(self, source)
+        return UntilStop(self, source)
 
     def cancel_on_stop(self) -> "AbstractContextManager[anyio.CancelScope]":
         """Return a context manager whose body is cancelled by the stop; the code after it goes on.
@@ -252,98 +251,6 @@ class _Wait:
         self._token._callbacks.pop(self, None)
         self._token._end_wait()
         return self._scope.__exit__(exc_type, exc, traceback)
-
-
-class _Ticks:
-    """The ticks of `StoppingToken.every`."""
-
-    __slots__ = ("_first", "_index", "_period", "_token")
-
-    def __init__(self, token: StoppingToken, period: float) -> None:
-        self._token = token
-        self._period = period
-        self._first = math.nan
-        self._index = 0  # of the next tick, on the grid that the first one lays
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> None:
-        token = self._token
-        if token.stop_requested:
-            await anyio.lowlevel.checkpoint()
-            raise StopAsyncIteration
-        due = self._first + self._index * self._period if self._index else -math.inf
-        # Every step is a checkpoint, a late one too: a body slower than its period must not starve the others.
-        with _Wait(token):
-            await anyio.sleep(max(0.0, due - anyio.current_time()))
-        if token.stop_requested:
-            raise StopAsyncIteration
-        now = anyio.current_time()
-        if not self._index:
-            self._first = now
-        # Not simply the next one: late ticks coalesce into this one.
-        self._index = max(self._index, math.floor((now - self._first) / self._period)) + 1
-
-
-class _UntilStop(Generic[T]):
-    """The items of `StoppingToken.until_stop`."""
-
-    __slots__ = ("_ended", "_source", "_token")
-
-    def __init__(self, token: StoppingToken, source: AsyncIterable[T]) -> None:
-        self._token = token
-        self._source = aiter(source)
-        self._ended = False
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> T:
-        if not self._ended and not self._token.stop_requested:
-            try:
-                with _Wait(self._token):
-                    # What it returns is handed on, even when the stop has come meanwhile.
-                    return await anext(self._source)
-            except StopAsyncIteration:
-                self._ended = True
-                raise
-        await anyio.lowlevel.checkpoint()
-        raise StopAsyncIteration
-
-
-def require_sync(callback: object, taker: str) -> None:
-    """Refuse what is no synchronous callback, at the line that gave it.
-
-    Raises:
-        TypeError: *callback* cannot be called, or is an async function or a generator.
-    """
-    if not callable(callback):
-        message = f"{taker} takes a function, got {callback!r}"
-        raise TypeError(message)
-    if is_async(callback):
-        message = f"{taker} takes a synchronous function, got the async {callback!r}"
-        raise TypeError(message)
-    if is_generator(callback):
-        message = f"{taker} takes a function, got {callback!r}, which has a yield"
-        raise TypeError(message)
-
-
-def is_async(function: object) -> bool:
-    """Return whether calling *function* gives a coroutine; partials and callable objects are looked through."""
-    return any(map(iscoroutinefunction, _called(function)))
-
-
-def is_generator(function: object) -> bool:
-    """Return whether calling *function* runs nothing of it, as it has a ``yield``."""
-    called = _called(function)
-    return any(map(isgeneratorfunction, called)) or any(map(isasyncgenfunction, called))
-
-
-def _called(function: object) -> tuple[object, object]:
-    while isinstance(function, partial):
-        function = function.func
-    return function, getattr(function, "__call__", None)  # noqa: B004  # the method itself is wanted
 
 
 def _do_nothing() -> None:

@@ -241,7 +241,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=SEED, metavar="N", help=f"of hypothesis (default: {SEED})")
     asked = parser.parse_args()
 
-    faults: Sequence["Fault"] = FAULTS
+    faults: Sequence[Fault] = FAULTS
     if asked.generated:
         from generated import generate
 

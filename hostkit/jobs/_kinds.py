@@ -6,8 +6,7 @@ from types import FunctionType, MethodType
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
-from hostkit._functions import takes_token
-from hostkit._stopping import is_async, is_generator
+from hostkit._functions import is_async, is_generator, takes_token
 
 
 class Kind(NamedTuple):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from hostkit._backoff import Backoff
 from hostkit._durations import Duration, to_seconds
-from hostkit._stopping import require_sync
+from hostkit._functions import require_sync
 from hostkit.jobs._errors import RetryAfterError
 
 Errors = type[Exception] | tuple[type[Exception], ...]

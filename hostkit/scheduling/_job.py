@@ -7,8 +7,7 @@ from inspect import signature
 from typing import Protocol, TypedDict
 
 from hostkit._durations import Duration, to_seconds
-from hostkit._functions import takes_token
-from hostkit._stopping import is_async, is_generator
+from hostkit._functions import is_async, is_generator, takes_token
 from hostkit.scheduling._policies import Missed, Overlap
 from hostkit.scheduling._run_record import Run
 from hostkit.scheduling._schedule import Schedule
