@@ -77,6 +77,25 @@ async def test_a_second_signal_cancels_at_once() -> None:
     await anyio.sleep(200)
 
 
+async def test_the_dead_man_hears_of_the_last_instant() -> None:
+    """Whenever the last instant is laid, whoever has to enforce it is told how many seconds are left until then."""
+    host, _ = build(Puppet(drain=5), options=BUDGETS)
+    await host.start()
+    assert host._life is not None
+    heard: list[float] = []
+    host._life.ladder.on_deadline = heard.append
+    await anyio.sleep(100)
+    host.lifetime.request_stop()
+    await anyio.sleep(3)
+    assert heard == [16]
+
+    hurry(host)
+
+    assert heard == [16, 6]
+    with pytest.raises(HostFailedError):
+        await host.wait()
+
+
 async def test_two_signals_at_once_cancel_at_once() -> None:
     """A second signal that is there before the loop has heard of the first is not forgotten."""
     host, events = build(Puppet(drain=1), options=BUDGETS)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from children import HOSTKIT, PYTHON, Child
+from faults import FAULTS
 
 from hostkit import HostOptions
 
@@ -177,6 +178,18 @@ class TestShell:
 
         assert exit_code == 0, child.text
         assert "--directory" in child.text or variables["MY_DIRECTORY"] in child.lines
+
+
+def test_the_proofs_are_there() -> None:
+    """The sessions and test files of the table exist, and it tells how many faults there are."""
+    sessions = re.findall(r"^def (\w+)\(session", (ROOT / "noxfile.py").read_text(), re.MULTILINE)
+    commands = re.findall(r"^\| `nox -s (\w+)\S*(?: -- ([^\s`]+))?", README, re.MULTILINE)
+
+    assert len(commands) == 7
+    for session, argument in commands:
+        assert session in sessions
+        assert not argument.startswith("tests/") or (ROOT / argument).exists()
+    assert f"| {len(FAULTS)} faults made by hand" in README
 
 
 def test_the_settings_table_is_complete() -> None:
