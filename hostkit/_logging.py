@@ -58,10 +58,12 @@ class EventLog:
         """Write the line of *event*, if it has one."""
         for kind, (level, line) in _LINES.items():
             if isinstance(event, kind):
-                if LEVELS[level] >= self._lowest:
+                # What is tried again is no error yet.
+                wanted = "WARNING" if getattr(event, "retried", False) else level
+                if LEVELS[wanted] >= self._lowest:
                     message, *args = line(event)
                     log(
-                        level,
+                        wanted,
                         str(message),
                         *args,
                         service=getattr(event, "service", None),

@@ -182,8 +182,9 @@ class Supervisor:
         self.last_failure = failure
         if not run.told:
             self.enter(ServiceState.FAILED)
-        self.life.tell(events.ServiceFailed(self.life.root.time(), self.name, failure))
         policy = self.registration.on_failure if self.was_ready and not self.life.stopping else EndAction.STOP_HOST
+        retried = isinstance(policy, Restart)
+        self.life.tell(events.ServiceFailed(self.life.root.time(), self.name, failure, retried))
         if isinstance(policy, Restart):
             self._restart = policy
             run.leaving = True
@@ -265,7 +266,7 @@ class Supervisor:
         error = RestartLimitError(self.name, count)
         error.__cause__ = cause
         self.last_failure = error
-        self.life.tell(events.ServiceFailed(self.life.root.time(), self.name, error))
+        self.life.tell(events.ServiceFailed(self.life.root.time(), self.name, error, retried=False))
         if policy.then is EndAction.STOP_HOST:
             self.life.fail(error, self.name)
         self._end(ServiceState.FAILED)

@@ -164,9 +164,11 @@ class ServiceFailed(ServiceEvent):
 
     Attributes:
         error: The error, as it was raised.
+        retried: Whether a `Restart` is to follow.
     """
 
     error: BaseException
+    retried: bool
 
 
 class ServiceRestarting(ServiceEvent):

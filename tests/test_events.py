@@ -17,7 +17,7 @@ FIELDS = {
     "ServiceStarted": ("at", "service", "duration"),
     "ServiceStopping": ("at", "service"),
     "ServiceStopped": ("at", "service", "duration"),
-    "ServiceFailed": ("at", "service", "error"),
+    "ServiceFailed": ("at", "service", "error", "retried"),
     "ServiceRestarting": ("at", "service", "delay", "restarts"),
     "ServiceStalled": ("at", "service", "duration", "waiting_at"),
     "ServiceRecovered": ("at", "service", "duration"),
@@ -115,7 +115,7 @@ def test_events_can_be_matched() -> None:
     """A `match` statement takes an event apart."""
     error = OSError("no route")
 
-    match ServiceFailed(1.0, "web", error):
+    match ServiceFailed(1.0, "web", error, retried=False):
         case ServiceFailed(at, service, error=found):
             assert (at, service, found) == (1.0, "web", error)
         case _:

@@ -54,7 +54,12 @@ LINES = [
     (events.ServiceStarted(1.0, "web", 0.5), "DEBUG", "service web started in 0.50 s"),
     (events.ServiceStopping(1.0, "web"), "DEBUG", "service web stopping"),
     (events.ServiceStopped(1.0, "web", 0.12), "DEBUG", "service web stopped in 0.12 s"),
-    (events.ServiceFailed(1.0, "web", OSError("no {route}")), "ERROR", "service web failed: OSError('no {route}')"),
+    (
+        events.ServiceFailed(1.0, "web", OSError("no {route}"), retried=False),
+        "ERROR",
+        "service web failed: OSError('no {route}')",
+    ),
+    (events.ServiceFailed(1.0, "web", OSError("busy"), retried=True), "WARNING", "service web failed: OSError('busy')"),
     (events.ServiceRestarting(1.0, "web", 1.26, 3), "WARNING", "service web restarting in 1.3 s, restart 3"),
     (events.ServiceStalled(1.0, "web", 30.0, None), "WARNING", "service web stalled for 30.0 s"),
     (

@@ -322,6 +322,7 @@ def check_failures(outcome: Outcome) -> None:
     for event in outcome.events[stop:]:
         if isinstance(event, ServiceFailed):
             assert any(error is event.error for error in errors)
+            assert not event.retried
     for event in outcome.events[:stop]:
         if isinstance(event, ServiceFailed) and not isinstance(event.error, RestartLimitError):
             trail = next(trail for trail in outcome.trails(event.service) if event in trail.failed)
@@ -329,6 +330,7 @@ def check_failures(outcome: Outcome) -> None:
             first_start = trail.began == outcome.trails(event.service)[0].began and trail.ready > event.at
             ends_the_host = first_start or policy is EndAction.STOP_HOST
             assert (event.error in errors) is ends_the_host
+            assert event.retried is (not first_start and isinstance(policy, Restart))
     # The cause comes first.
     causes = [event.error for event in outcome.events[: stop + 1] if isinstance(event, ServiceFailed)]
     counting = [error for error in causes if error in errors]
