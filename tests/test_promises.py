@@ -26,6 +26,7 @@ from hostkit.events import (
     ServiceCancelled,
     ServiceEvent,
     ServiceStopped,
+    ServiceStopping,
     StopRequested,
 )
 from hostkit.testing import virtual_time
@@ -272,3 +273,50 @@ async def test_the_first_word_is_the_reason() -> None:
 
     assert host.lifetime.stop_reason == "asked"
     assert [event.reason for event in events if isinstance(event, StopRequested)] == ["asked"]
+
+
+async def test_a_stalled_run_that_ignores_its_cancellation_is_told_of_the_stop() -> None:
+    """A run that was cancelled for its silence sees its token when the host stops, and may end by that."""
+
+    async def deaf(stopping_token: StoppingToken) -> None:
+        told = anyio.Event()
+        stopping_token.on_stop(told.set)
+        with anyio.CancelScope(shield=True):
+            await told.wait()
+
+    builder = HostBuilder(BUDGETS)
+    events: list[HostEvent] = []
+    builder.on_event(events.append)
+    policy = Restart(on_stall=True)
+    builder.add_service(deaf, name="a", heartbeat_timeout=2, on_failure=policy)
+    async with builder.build():
+        await anyio.sleep(4)
+
+    assert instants(events, ServiceCancelled) == [("a", 2)]
+    assert instants(events, ServiceStopping) == instants(events, ServiceStopped) == [("a", 4)]
+
+
+async def test_events_tell_how_long_something_took() -> None:
+    """The durations of events are counted from when it began, at any time and in any life."""
+    builder = HostBuilder(BUDGETS)
+    events: list[HostEvent] = []
+    builder.on_event(events.append)
+    builder.add_service(Puppet(start=1), name="a")
+    builder.add_service(Puppet(start=2, drain=3, stop=4), name="b")
+    host = builder.build()
+
+    for _ in range(2):
+        events.clear()
+        await anyio.sleep(50)
+        async with host:
+            await anyio.sleep(10)
+
+        took = [(type(event).__name__, event.duration) for event in events if hasattr(event, "duration")]
+        assert took == [
+            ("ServiceStarted", 1),
+            ("ServiceStarted", 2),
+            ("HostStarted", 3),
+            ("ServiceStopped", 7),
+            ("ServiceStopped", 0),
+            ("HostStopped", 7),
+        ]

@@ -50,6 +50,9 @@ EQUIVALENT = {
         "if self.stop_at <= math.inf and now < self.cancel_at:": "begin() lays both deadlines anew",
         "if self.stop_at < math.inf and now <= self.cancel_at:": "at that very instant both are the same",
     },
+    "_supervisor": {
+        "def cancel(self, reason: str, /, ": "it is called the same way",
+    },
 }
 
 # The most telling first; all of them are run where none fails.
