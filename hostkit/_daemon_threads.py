@@ -69,7 +69,12 @@ class DaemonThreads:
         # Where it returns to: the loop of the latest call, for a thread may outlive its own.
         self._root = RootTask()
         self._closed = False
-        (self._idle.pop() if self._idle else self._new_worker()).give(call)
+        try:
+            worker = self._idle.pop() if self._idle else self._new_worker()
+        except BaseException:  # no thread is to be had
+            self._leave(call)
+            raise
+        worker.give(call)
         return call
 
     async def wait_returned(self) -> None:

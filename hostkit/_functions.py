@@ -8,7 +8,11 @@ from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 
 def takes_token(function: Callable[..., object]) -> bool:
     """Return whether the first parameter of *function* is named ``stopping_token``."""
-    return next(iter(signature(function).parameters), None) == "stopping_token"
+    try:
+        parameters = signature(function).parameters
+    except ValueError:  # a builtin that does not tell its parameters
+        return False
+    return next(iter(parameters), None) == "stopping_token"
 
 
 def name_of(function: object) -> str:

@@ -48,6 +48,23 @@ async def test_a_call_returns_and_raises_what_its_function_does() -> None:
     assert results == ["pool 1 True a", "pool 1 True b"]
 
 
+async def test_a_call_that_gets_no_thread_keeps_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system has no thread left, the call fails, and the next one has its chance."""
+    threads = DaemonThreads(1, "pool")
+
+    def refuse(_thread: threading.Thread) -> None:
+        message = "can't start new thread"
+        raise RuntimeError(message)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            await threads.run(str)
+
+    assert await threads.run(str, 7) == "7"
+    threads.close()
+
+
 async def test_a_call_has_a_copy_of_the_context() -> None:
     """What is set in the caller's context is seen; what the call sets is not seen by anybody else."""
     threads = DaemonThreads(1, "pool")

@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 
-from hostkit._functions import hyphenated, name_of
+from hostkit._functions import hyphenated, name_of, takes_token
 
 
 class LogCleanup:
@@ -33,6 +33,12 @@ def _() -> None:
 def test_a_name_is_made_of_a_function_s(function: object, name: str) -> None:
     """A function, a partial of one, a class or a callable object gives a name."""
     assert name_of(function) == name
+
+
+def test_a_builtin_may_keep_its_parameters_to_itself() -> None:
+    """A builtin without a signature takes no token."""
+    assert not takes_token(dict.fromkeys)
+    assert not takes_token(vars)
 
 
 @pytest.mark.parametrize(

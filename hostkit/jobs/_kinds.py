@@ -53,10 +53,7 @@ def _read(function: object) -> Kind:
     if is_generator(function):
         message = f"a job is a function without yield, got {function!r}"
         raise TypeError(message)
-    try:
-        with_token = takes_token(function)
-    except ValueError:  # a builtin that does not tell its parameters
-        with_token = False
+    with_token = takes_token(function)
     code = getattr(function, "__code__", None)
     makes_coroutine = code is not None and bool(code.co_flags & CO_COROUTINE)
     return Kind(is_async(function), with_token, makes_coroutine and not with_token)
