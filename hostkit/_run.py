@@ -222,9 +222,9 @@ class Run:
         try:
             await anyio.sleep(delay)
         except anyio.get_cancelled_exc_class():
-            if not self.cancelled:  # by somebody else, who has no say in that
-                self._supervisor.life.begin_stop("the wait for a restart was cancelled")
-        if not self.cancelled and not self._supervisor.life.stopping:
+            # By the stop, or by somebody else, who has no say in that.
+            self._supervisor.life.begin_stop("the wait for a restart was cancelled")
+        if not self._supervisor.life.stopping:
             self.open()
             await self.live()
 

@@ -72,7 +72,7 @@ class Supervisor:
 
     def waiting_at(self) -> str | None:
         """Return the line of the service's own code where it is."""
-        return None if self.ended or self.run is None else self.run.waiting_at()
+        return None if self.run is None else self.run.waiting_at()
 
     # What the life asks for.
 
@@ -97,7 +97,6 @@ class Supervisor:
         run = self.run
         assert run is not None
         if self.state is ServiceState.RESTARTING:
-            run.cancelled = True
             run.cancel_task()
             self._end(ServiceState.STOPPED)
         elif run.pending:

@@ -320,3 +320,33 @@ async def test_events_tell_how_long_something_took() -> None:
             ("ServiceStopped", 0),
             ("HostStopped", 7),
         ]
+
+
+async def test_an_abandoned_service_is_named_with_the_lines_of_its_tasks() -> None:
+    """The error names where the service waits and where its own tasks do; the status shows it for as long as it is."""
+    released = anyio.Event()
+
+    async def child() -> None:
+        with anyio.CancelScope(shield=True):
+            await released.wait()
+
+    async def parent() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(child)
+
+    host, _ = build(parent, options=BUDGETS)
+    await host.start()
+
+    with pytest.raises(HostFailedError) as caught:
+        await host.stop()
+
+    (error,) = caught.value.exceptions
+    assert isinstance(error, ServiceStuckError)
+    assert ".parent; " in str(error)
+    assert ".child" in str(error)
+    (service,) = host.status().services
+    assert service.state == "abandoned"
+    assert (service.waiting_at or "").endswith(".parent")
+    released.set()
+    await anyio.sleep(1)
+    assert host.status().services[0].waiting_at is None
