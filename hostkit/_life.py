@@ -78,7 +78,7 @@ class Life:
         self._executing = sum(supervisor.registration.executes for supervisor in self.supervisors())
         self._lag = None if options.lag_warning is None else self._lag_monitor(options.lag_warning)
         self._beside: Sequence[Coroutine[object, object, None]] = ()  # what runs beside the services
-        self._loop_has_ended = self._idle_said = self._crashed = False
+        self._loop_has_ended = self._crashed = False
 
     def supervisors(self) -> Iterable[Supervisor]:
         """Return every service, in start order."""
@@ -268,7 +268,7 @@ class Life:
 
     def _check_idle(self) -> None:
         """Stop a host that has nothing left to do."""
-        if not self.started or self.stopping or self._executing or self._lifetime.stop_reason is not None:
+        if not self.started or self._executing or self._lifetime.stop_reason is not None:
             return
         if self.root.cancelled:
             # asyncio cancels all tasks when its loop ends, in any order: a service may notice before `_watch_loop`.
@@ -280,8 +280,7 @@ class Life:
                 self.log("WARNING", "the host has no services, and ends")
             self.ended_by_itself = not self._lifetime.stop_reason
             self.begin_stop("nothing left to do: every service has ended" if any(self.steps) else "no services")
-        elif not self._idle_said and (self.owns_process or any(loops)):
-            self._idle_said = True
+        elif self.owns_process or any(loops):
             self.log("WARNING", "no service has anything left to do; the host waits to be stopped")
 
     def _survive_cancellation(self) -> None:

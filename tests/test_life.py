@@ -1,5 +1,6 @@
 """What a host says in its log, and what it does when nothing is left to do."""
 
+import asyncio
 from collections.abc import Iterator
 
 import anyio
@@ -7,8 +8,9 @@ import pytest
 from loguru import logger
 from puppet import Plain, Puppet, PuppetError, build
 
-from hostkit import BackgroundService, HostBuilder, HostFailedError, HostOptions, StoppingToken
+from hostkit import BackgroundService, EndAction, HostBuilder, HostFailedError, HostOptions, StoppingToken
 from hostkit.events import HostEvent, HostStarted, StopRequested
+from hostkit.testing import virtual_time
 
 
 @pytest.fixture
@@ -72,6 +74,40 @@ async def test_an_idle_host_says_so_once(lines: list[str]) -> None:
             await anyio.sleep(5)
 
     assert lines == ["WARNING no service has anything left to do; the host waits to be stopped"]
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_a_loop_that_ends_under_a_host_is_a_warning(lines: list[str], *, stops: bool) -> None:
+    """Who leaves a host behind in a loop that ends is told so, unless its stop is under way."""
+    host, _ = build(Puppet(drain=1), options=HostOptions(log_level="WARNING"))
+    backend, options = virtual_time("asyncio")
+
+    async def main() -> None:
+        await host.start()
+        if stops:
+            host.lifetime.request_stop()
+            await anyio.sleep(0.5)
+
+    anyio.run(main, backend=backend, backend_options=options)
+
+    assert lines == ([] if stops else ["WARNING the event loop ends while the host runs; stop the host before"])
+
+
+@pytest.mark.parametrize("anyio_backend", [virtual_time("asyncio")], ids=["asyncio"])
+async def test_a_loop_that_has_ended_counts_once() -> None:
+    """Whatever wakes a service that waits to be cleaned up, it has not ended a second time."""
+    builder = HostBuilder(HostOptions(log_level="CRITICAL"))
+    for name, run in (("a", 1.0), ("b", None)):
+        builder.add_service(Puppet(run=run), name=name, on_failure=EndAction.IGNORE)
+    host = builder.build()
+
+    async with host:
+        await anyio.sleep(2)
+        for task in asyncio.all_tasks():
+            if task.get_name() == "a":
+                task.cancel()
+        await anyio.sleep(2)
+        assert host.lifetime.stop_reason is None
 
 
 async def test_a_host_without_services_says_so(lines: list[str]) -> None:

@@ -86,7 +86,10 @@ def check_well_formed(outcome: Outcome) -> None:
             letters[type(e)] for e in outcome.events if isinstance(e, ServiceEvent) and e.service == service
         )
         assert whole.fullmatch(trace), f"{service}: {trace}"
-    assert isinstance(outcome.events[-1], HostStopped)
+    requested, stopped = outcome.events[outcome.first(StopRequested)], outcome.events[-1]
+    assert isinstance(requested, StopRequested)
+    assert isinstance(stopped, HostStopped)
+    assert stopped.reason == requested.reason == outcome.host.lifetime.stop_reason
     assert sum(isinstance(event, (StopRequested, HostStopped)) for event in outcome.events) == 2
 
 

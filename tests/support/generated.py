@@ -53,6 +53,18 @@ EQUIVALENT = {
     "_supervisor": {
         "def cancel(self, reason: str, /, ": "it is called the same way",
     },
+    "_life": {
+        "/,": "the arguments before it are given by place",
+        "self.finished = False": "live() and _finish() both set it, one after the other",
+    },
+    "_startup": {
+        "BATCH = ": "how often others get a turn is a choice",
+        "begun = 1": "likewise",
+        "begun = -1": "likewise",
+        "if begun > BATCH:": "likewise",
+        "continue": "there is nothing behind it but the next step, where it is the same",
+        "life.fail(StartupTimeoutError(late, self._timeout or ": "without a timeout nobody is late",
+    },
 }
 
 # The most telling first; all of them are run where none fails.
@@ -76,6 +88,8 @@ TESTS = tuple(
         "listeners",
         "root_task",
         "thread_service",
+        "lag",
+        "terminate",
         "host_states",
         "scenarios",
         "host_thread",
