@@ -36,7 +36,7 @@ class DeadMan:
     def __init__(self, explain: Callable[[FrameType | None], tuple[str, int]]) -> None:
         """Prepare; *explain* makes, of the main thread's stack, words and the exit code."""
         self._explain = explain
-        self._stop_deadline = self._hang_deadline = math.inf
+        self._stop_deadline = self._hurry_deadline = self._hang_deadline = math.inf
         self._descriptor = -1
         self._main_thread = threading.get_ident()
         self._wake = _locked()
@@ -65,12 +65,22 @@ class DeadMan:
     @property
     def remaining(self) -> float:
         """The seconds that are left for the stop: infinite before it is armed for that, negative when it is over."""
-        return self._stop_deadline - time.monotonic()
+        return min(self._stop_deadline, self._hurry_deadline) - time.monotonic()
 
     def arm(self, seconds: float) -> None:
         """Leave when the stop is not over in *seconds*, and a margin; from any thread, and from a signal handler."""
         self._stop_deadline = time.monotonic() + seconds
         self._set_timers()
+
+    def hurry(self, seconds: float) -> None:
+        """Leave in *seconds* at the latest, whatever `arm` was told, or is being told by what a signal interrupts."""
+        self._hurry_deadline = min(self._hurry_deadline, time.monotonic() + seconds)
+        self._set_timers()
+
+    def put_off(self, seconds: float) -> None:
+        """Leave in *seconds*, and a margin, whatever was said before."""
+        self._hurry_deadline = math.inf
+        self.arm(seconds)
 
     def expect_beat(self, seconds: float) -> None:
         """Leave when this is not called again within *seconds*, and a margin; infinite seconds expect no more."""
@@ -103,7 +113,7 @@ class DeadMan:
             faulthandler.cancel_dump_traceback_later()
 
     def _deadline(self) -> float:
-        return min(self._stop_deadline, self._hang_deadline)
+        return min(self._stop_deadline, self._hurry_deadline, self._hang_deadline)
 
     def _rouse(self) -> None:
         try:

@@ -136,7 +136,7 @@ class _Ownership:
 
     def _leave(self, words: str) -> None:
         words = f"{words}; leaving the process with exit code {STUCK_EXIT_CODE}"
-        self._deadman.arm(FLUSH_TIMEOUT)  # it would say the same a second time, or end a log that is slow
+        self._deadman.put_off(FLUSH_TIMEOUT)  # it would say the same a second time, or end a log that is slow
         if self._logs:
             log("CRITICAL", "{}", words)  # whatever the level
         else:
@@ -171,7 +171,7 @@ class _Ownership:
         """Cancel everything at once."""
         life = self._life
         assert life is not None  # signals come here when there is one
-        self._deadman.arm(min(self._deadman.remaining, self._host.options.cancellation_timeout))
+        self._deadman.hurry(self._host.options.cancellation_timeout)
         life.root.post(life.hurry)
 
     def dump(self) -> None:

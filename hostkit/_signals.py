@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import count
 from types import FrameType, TracebackType
 from typing import Protocol, Self
 
@@ -40,6 +41,7 @@ class Signals:
         self._process = os.getpid()
         self._previous: dict[signal.Signals, object] = {}
         self._received: list[int] = []
+        self._counter = count(1)
         self._receiver: Receiver | None = None
 
     def __enter__(self) -> Self:
@@ -63,8 +65,8 @@ class Signals:
         """Hand what has come and what will come to *receiver*."""
         self._receiver = receiver
         # Attached first: a signal in between is told twice, which is harmless, and never missed.
-        for count, number in enumerate(self._received, 1):
-            self._pass_on(count, number)
+        for position, number in enumerate(self._received, 1):
+            self._pass_on(position, number)
 
     async def wake_loop(self) -> None:
         """Wake the event loop at every signal, until cancelled, where it does not see to that itself.
@@ -109,15 +111,15 @@ class Signals:
             _restore(signal.Signals(number), self._previous.get(signal.Signals(number)))
             signal.raise_signal(number)
             return
-        # One handler may run inside another: append and len are all the state there is.
+        # One handler may run inside another, between any two lines: each has its number from one call.
         self._received.append(number)
-        self._pass_on(len(self._received), number)
+        self._pass_on(next(self._counter), number)
 
-    def _pass_on(self, count: int, number: int) -> None:
-        if count > 2:  # noqa: PLR2004  # the third
+    def _pass_on(self, position: int, number: int) -> None:
+        if position > 2:  # noqa: PLR2004  # the third
             leave_by_signal(number)
         elif self._receiver is not None:
-            if count == 1:
+            if position == 1:
                 self._receiver.ask(f"signal {signal.Signals(number).name}")
             else:
                 self._receiver.force()

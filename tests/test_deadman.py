@@ -78,6 +78,19 @@ def test_keeps_the_deadline_of_a_signal_in_between(timer: Timer) -> None:
         assert [round(seconds or 0) for seconds in timer.calls] == [50, 10, 10]
 
 
+def test_a_hurry_is_not_undone_by_what_it_interrupts(timer: Timer) -> None:
+    """A second signal may come in the middle of the first one's handler, which then goes on with its own deadline."""
+    with DeadMan(explain) as deadman:
+        deadman.hurry(10)
+        deadman.arm(100)
+        deadman.hurry(20)
+        left = deadman.remaining
+        deadman.put_off(50)
+
+        assert 9 < left <= 10
+        assert [round(seconds or 0) for seconds in timer.calls] == [10, 10, 10, 50]
+
+
 def test_is_not_armed_after_its_end(timer: Timer) -> None:
     """A thread that asks for a stop while the run ends leaves no timer behind that would end the process later."""
     deadman = DeadMan(explain)

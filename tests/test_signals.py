@@ -51,6 +51,25 @@ def test_keeps_what_comes_too_early() -> None:
     assert receiver.heard == ["signal SIGTERM", "force"]
 
 
+def test_tells_two_apart_of_which_one_comes_inside_the_other() -> None:
+    """A signal in the middle of another one's handler is the second, whoever is passed on first."""
+
+    class Interrupted(list[int]):
+        def append(self, number: int) -> None:
+            super().append(number)
+            if len(self) == 1:
+                signal.raise_signal(signal.SIGINT)
+
+    receiver = Receiver()
+
+    with Signals() as signals:
+        signals.attach(receiver)
+        signals._received = Interrupted()
+        signal.raise_signal(signal.SIGTERM)
+
+    assert receiver.heard == ["signal SIGINT", "force"]
+
+
 def test_puts_back_what_was_there() -> None:
     """Afterwards the app's own handler hears again."""
     with handler_of_the_app(signal.SIGTERM) as heard:
