@@ -254,7 +254,8 @@ def run_async_in_thread(backend: str) -> None:
     host = build(patient(backend), wait_for_stop)
     codes: list[int] = []
     thread = threading.Thread(target=lambda: codes.append(run_main(host.run_async, backend)))
-    thread.start()
+    # Before the host says that it is ready, and the signal comes.
     signal.signal(signal.SIGTERM, lambda _number, _frame: host.lifetime.request_stop("the app's own handler"))
+    thread.start()
     thread.join()
     say(f"returned {codes}")
