@@ -471,7 +471,7 @@ RUN = (
         "restart-after-a-delay-that-the-stop-has-cut",
         "_run",
         "The delay of a restart goes on after the stop, and the service begins once more.",
-        "        if not self.cancelled and not self._supervisor.life.stopping:\n            self.open()\n",
+        "        if not self._supervisor.life.stopping:\n            self.open()\n",
         "        if not self.cancelled:\n            self.open()\n",
         "supervisor",
     ),
