@@ -83,9 +83,8 @@ def _split(name: str) -> tuple[str, str | None]:
 
 
 def _load_file(path: str) -> ModuleType:
-    path = os.path.normpath(path)
     if not os.path.isfile(path):
-        message = f"no such file: {path!r}"
+        message = f"no such file: {os.path.normpath(path)!r}"
         raise LoadError(message)
     # As python itself does for a script: what stands beside it can be imported.
     sys.path.insert(0, os.path.dirname(os.path.realpath(path)))

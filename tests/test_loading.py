@@ -382,3 +382,17 @@ def test_the_application_is_named_after_the_module() -> None:
     assert make(builder, module="shop.web").options.application_name == "app"
     assert make(build_settled, "--application-name", "x", module="shop").options.application_name == "x"
     assert make(nameless, "--application-name", "x", module="shop").options.application_name == "x"
+
+
+def test_a_path_is_taken_as_the_system_takes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two dots after a symbolic link lead to where the link points, not to where it lies."""
+    (tmp_path / "far" / "inner").mkdir(parents=True)
+    (tmp_path / "far" / "beyond_the_link.py").write_text("host = 'found'")
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "inner")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+
+    target = load("link/../beyond_the_link.py")
+
+    assert target.value == "found"
+    del sys.modules["beyond_the_link"]
