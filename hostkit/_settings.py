@@ -1,6 +1,7 @@
 """HostSettings: the host's options as pydantic-settings reads them from outside."""
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -35,7 +36,8 @@ class HostSettings(BaseSettings):
     """The fields of `HostOptions`, read from outside: flags, then arguments, environment, ``.env``, secrets folder.
 
     The host's own fields are read from ``HOSTKIT_…`` variables, whatever ``env_prefix`` a subclass sets for the fields
-    that it adds. ``none`` stands for None. Durations are in seconds.
+    that it adds. ``none`` stands for None. Durations are in seconds. A variable that looks like one of the host's,
+    misspelt, is a `UserWarning`.
 
     Raises:
         pydantic.ValidationError: Values are wrong; it tells of all of them.
@@ -92,11 +94,14 @@ class HostSettings(BaseSettings):
         secrets = getattr(file_secret_settings, "secrets_dir", None)
         # Whatever a subclass sets for its own fields.
         host: dict[str, Any] = {"case_sensitive": False, "env_prefix": PREFIX}
+        environment = EnvSettingsSource(settings_cls, **host)
+        dotenv = DotEnvSettingsSource(settings_cls, env_file, encoding, **host)
+        _warn_of_slips([*environment.env_vars, *dotenv.env_vars], settings_cls)
         return (
             init_settings,
-            _HostFields(EnvSettingsSource(settings_cls, **host), host=True),
+            _HostFields(environment, host=True),
             _HostFields(env_settings, host=False),
-            _HostFields(DotEnvSettingsSource(settings_cls, env_file, encoding, **host), host=True),
+            _HostFields(dotenv, host=True),
             _HostFields(dotenv_settings, host=False),
             _HostFields(SecretsSettingsSource(settings_cls, secrets, **host), host=True),
             _HostFields(file_secret_settings, host=False),
@@ -124,6 +129,22 @@ class _HostFields(PydanticBaseSettingsSource):
             return name in OPTION_NAMES
         # A `.env` file gives the host's variables to a subclass with another prefix as unknown ones, in full.
         return name not in OPTION_NAMES and not name.upper().startswith(PREFIX)
+
+
+def _warn_of_slips(variables: Iterable[str], kind: type[BaseSettings]) -> None:
+    """Warn of variables that say nothing to the host, but nearly."""
+    own = {f"{kind.model_config.get('env_prefix') or ''}{name}".upper() for name in kind.model_fields}
+    known = [name.upper() for name in OPTION_NAMES]
+    for variable in dict.fromkeys(map(str.upper, variables)):
+        name = variable.removeprefix(PREFIX)
+        if name == variable or variable in own or name in known:
+            continue
+        from difflib import get_close_matches
+
+        # Others have such variables too: Kubernetes gives HOSTKIT_SERVICE_HOST to the neighbours of a service so named.
+        for meant in get_close_matches(name, known, n=1, cutoff=0.8):
+            message = f"{variable} is no variable of the host and is ignored: did you mean {PREFIX}{meant}?"
+            warnings.warn(message, UserWarning, stacklevel=2)
 
 
 class _FlagsOnly(HostSettings):

@@ -1,6 +1,7 @@
 """`hostkit.HostSettings`: the options as they are outside."""
 
 import math
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -225,6 +226,42 @@ def test_the_hosts_lines_in_dotenv_are_no_strangers(extra: str, outside: Path) -
 
     assert (settings.lag_warning, settings.directory) == (2, "logs")
     assert not settings.model_extra
+
+
+@pytest.mark.parametrize(
+    "name", ["HOSTKIT_SHUTDOWN_TIMOUT", "HOSTKIT_SHUTDOWN_TIMEOUT_SECONDS", "hostkit_Shutdown_Time"]
+)
+@pytest.mark.parametrize("place", ["environment", "file"])
+def test_a_misspelt_variable_is_named(name: str, place: str, outside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is ignored, but not silently."""
+    if place == "environment":
+        monkeypatch.setenv(name, "5")
+    else:
+        (outside / ".env").write_text(f"{name}=5\n")
+    words = f"{name.upper()} is no variable of the host and is ignored: did you mean HOSTKIT_SHUTDOWN_TIMEOUT?"
+    with pytest.warns(UserWarning, match=re.escape(words)) as caught:
+        builder = HostBuilder()
+    assert len(caught) == 1
+    assert builder.options.shutdown_timeout == 20.0
+
+
+@pytest.mark.parametrize("name", ["HOSTKIT_SERVICE_HOST", "HOSTKIT_PORT", "HOSTKIT_PORT_80_TCP", "HOSTKIT_LOG_FILE"])
+def test_a_variable_of_somebody_else_is_left_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not near to one of the host's is nobody's mistake."""
+    monkeypatch.setenv(name, "5")
+    assert read_settings() == HostOptions()  # and warnings are errors
+
+
+def test_a_subclass_may_name_its_fields_like_the_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own fields are no mistakes, however near."""
+
+    class Sibling(HostSettings):
+        model_config = SettingsConfigDict(env_prefix="HOSTKIT_")
+
+        log_levels: str = ""
+
+    monkeypatch.setenv("HOSTKIT_LOG_LEVELS", "all")
+    assert Sibling().log_levels == "all"
 
 
 def test_another_dotenv_file(outside: Path) -> None:
