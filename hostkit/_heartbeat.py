@@ -29,7 +29,7 @@ async def watch_heartbeats(life: "Life") -> None:
                 if now >= stuck.setdefault(run, now + patience):
                     await life.ladder.abandon([supervisor])
                 due.append(stuck[run])
-        await anyio.sleep(max(0.0, min(due) - life.time()))
+        await anyio.sleep_until(min(due))
 
 
 def _look_at(supervisor: Supervisor, timeout: float, now: float) -> float:

@@ -4,9 +4,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from types import FrameType
 
 import anyio
+
+from hostkit._stack import describe_block, running_supervisor
 
 
 class LagMonitor:
@@ -15,10 +16,10 @@ class LagMonitor:
     It wakes the loop twice in each *threshold* seconds.
     """
 
-    def __init__(self, threshold: float, report: Callable[[float, FrameType | None], None]) -> None:
-        """Call *report* from the thread, once a block, with how long it has lasted and where the loop's thread is."""
+    def __init__(self, threshold: float, log: Callable[..., None]) -> None:
+        """Say once a block, through *log* and from the thread, which service blocks the loop, at which line."""
         self._threshold = threshold
-        self._report = report
+        self._log = log
         self._period = threshold / 2
         self._beat_at = time.monotonic()
         self._loop_thread = threading.get_ident()
@@ -47,4 +48,10 @@ class LagMonitor:
             if late > self._threshold + self._period and beat_at != reported:
                 reported = beat_at
                 self.blocked = True
-                self._report(late, sys._current_frames().get(self._loop_thread))
+                self._warn(late)
+
+    def _warn(self, seconds: float) -> None:
+        frame = sys._current_frames().get(self._loop_thread)
+        supervisor = running_supervisor(frame)
+        name = None if supervisor is None else supervisor.name
+        self._log("WARNING", "{} for {:.1f} s so far", describe_block(frame), seconds, service=name)

@@ -4,23 +4,22 @@ import math
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextvars import Context
 from inspect import CORO_CREATED, getcoroutinestate
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import anyio
 
 from hostkit import events
 from hostkit._errors import HostFailedError
-from hostkit._failures import Failures
+from hostkit._failures import Failures, sort_out
+from hostkit._group import ServiceGroup
 from hostkit._ladder import Ladder
 from hostkit._lifetime import HostLifetime
 from hostkit._listeners import Listeners
 from hostkit._log_level import log_level
-from hostkit._logging import LEVELS, LogContexts, log
+from hostkit._logging import LEVELS, log
 from hostkit._options import HostOptions
 from hostkit._registration import Registration
 from hostkit._root_task import RootTask
-from hostkit._stack import describe_block, running_supervisor
 from hostkit._startup import Startup
 from hostkit._status import HostState, ServiceState
 from hostkit._supervisor import Supervisor
@@ -72,13 +71,12 @@ class Life:
         self._lifetime = lifetime
         self._listeners = listeners
         context.run(log_level.set, LEVELS[options.log_level])
-        self._contexts = LogContexts(context)
+        self.group = ServiceGroup(self.root, context, self.fail)
         self._bell = anyio.Event()
-        self._group: anyio.abc.TaskGroup | None = None
         self._executing = sum(supervisor.registration.executes for supervisor in self.supervisors())
         self._lag = None if options.lag_warning is None else self._lag_monitor(options.lag_warning)
         self._beside: Sequence[Coroutine[object, object, None]] = ()  # what runs beside the services
-        self._loop_has_ended = self._crashed = False
+        self._crashed = False
 
     def supervisors(self) -> Iterable[Supervisor]:
         """Return every service, in start order."""
@@ -96,16 +94,7 @@ class Life:
                 if self._lag is not None:
                     beside.append(("lag", self._lag.run()))
                 self._beside = [outer.create_task(task, name=f"hostkit: {name}").coro for name, task in beside]
-                # Behind a shield: trio cancels what is left when its main task ends, and that shall be an ordered stop.
-                with anyio.CancelScope(shield=True):
-                    async with anyio.create_task_group() as self._group:
-                        await self._start()
-                        while not self.stopping:
-                            await self.wait()
-                        await self.ladder.run()
-                        if self.failures.abandoned:
-                            # The group goes on waiting for what was abandoned; nobody else does.
-                            self._finish()
+                await self.group.hold(self._go_through)
                 self.finished = True
                 outer.cancel_scope.cancel()
         except BaseException as error:  # noqa: BLE001  # a root task that raises would take the loop with it
@@ -121,6 +110,8 @@ class Life:
         """Begin the stop, which began at the instant *at*; the first reason wins, and a second call does nothing."""
         if self.stopping:
             return
+        if self.group.notice():
+            return  # that is the reason then; whoever notices first begins the stop
         self.stopping = True
         now = self.time()
         self.ladder.begin(now if at is None else min(at, now))
@@ -170,7 +161,7 @@ class Life:
             with anyio.move_on_at(deadline):
                 await self._bell.wait()
         except anyio.get_cancelled_exc_class():
-            self._survive_cancellation()
+            self._note_loop_end()
         if self._bell.is_set():
             self._bell = anyio.Event()
 
@@ -178,25 +169,15 @@ class Life:
         """Let the loop turn once."""
         try:
             await anyio.lowlevel.checkpoint()
-        except anyio.get_cancelled_exc_class():  # pragma: no cover  # a loop that ends in that very turn
-            self._survive_cancellation()
+        except anyio.get_cancelled_exc_class():
+            self._note_loop_end()
 
     # For the supervisors.
 
     @property
-    def group_cancelled(self) -> bool:
-        """Whether the services' group has broken, and every task in it is being cancelled."""
-        return self._group is not None and self._group.cancel_scope.cancel_called
-
-    @property
     def cancelled_from_outside(self) -> bool:
         """Whether a cancellation is the end of the loop or of the group, and no failure of a service."""
-        return self._loop_has_ended or self.root.cancelled or self.group_cancelled
-
-    def spawn(self, coroutine: Coroutine[object, object, None], name: str) -> "anyio.TaskHandle[None]":
-        """Run *coroutine* in the services' group, in a copy of the host's context that names the service to the log."""
-        assert self._group is not None
-        return self._group.create_task(coroutine, name=name, context=self._contexts.of(name))
+        return self.root.cancelled or self.group.cancelled
 
     def tell(self, event: events.HostEvent) -> None:
         """Hand *event* to the listeners."""
@@ -251,6 +232,15 @@ class Life:
 
     # Inside.
 
+    async def _go_through(self) -> None:
+        await self._start()
+        while not self.stopping:
+            await self.wait()
+        await self.ladder.run()
+        if self.failures.abandoned:
+            # The group goes on waiting for what was abandoned; nobody else does.
+            self._finish()
+
     async def _start(self) -> None:
         began = self.time()
         count = sum(map(len, self.steps))
@@ -270,6 +260,8 @@ class Life:
         """Stop a host that has nothing left to do."""
         if not self.started or self._executing or self._lifetime.stop_reason is not None:
             return
+        if self.group.notice():
+            return
         if self.root.cancelled:
             # asyncio cancels all tasks when its loop ends, in any order: a service may notice before `_watch_loop`.
             self._note_loop_end()
@@ -278,16 +270,10 @@ class Life:
         if all(loops):
             if not any(self.steps):
                 self.log("WARNING", "the host has no services, and ends")
-            self.ended_by_itself = not self._lifetime.stop_reason
+            self.ended_by_itself = True
             self.begin_stop("nothing left to do: every service has ended" if any(self.steps) else "no services")
         elif self.owns_process or any(loops):
             self.log("WARNING", "no service has anything left to do; the host waits to be stopped")
-
-    def _survive_cancellation(self) -> None:
-        """Go on after asyncio's native cancellation, which means the end of the loop; not when the group is broken."""
-        if self.group_cancelled:
-            raise  # noqa: PLE0704  # called where a cancellation is handled
-        self._note_loop_end()
 
     async def _watch_loop(self) -> None:
         try:
@@ -296,10 +282,16 @@ class Life:
             if not self.finished:
                 self._note_loop_end()
 
+    def _note_broken_group(self, error: BaseException) -> None:
+        """Keep what comes out of the services' group in the end: why it has broken."""
+        self.group.notice()
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        failure, _ = sort_out(error)
+        if failure is not None:
+            self.fail(failure)
+
     def _note_loop_end(self) -> None:
-        if self._loop_has_ended:
-            return
-        self._loop_has_ended = True
         if not self.stopping:
             self.log("WARNING", "the event loop ends while the host runs; stop the host before")
         self.begin_stop("event loop ended")
@@ -309,6 +301,7 @@ class Life:
     def _drop_unbegun(self) -> None:
         for supervisor in self.supervisors():
             supervisor.drop_unbegun()
+        self.group.drop_unbegun()
         for coroutine in self._beside:
             if getcoroutinestate(coroutine) == CORO_CREATED:
                 coroutine.close()
@@ -316,28 +309,11 @@ class Life:
     def _lag_monitor(self, seconds: float) -> "LagMonitor":
         from hostkit._lag import LagMonitor
 
-        return LagMonitor(seconds, self._warn_of_lag)
-
-    def _warn_of_lag(self, seconds: float, frame: FrameType | None) -> None:
-        # In the monitor's thread: the loop is blocked.
-        supervisor = running_supervisor(frame)
-        self.log(
-            "WARNING",
-            "{} for {:.1f} s so far",
-            describe_block(frame),
-            seconds,
-            service=None if supervisor is None else supervisor.name,
-        )
-
-    def _note_broken_group(self, error: BaseException) -> None:
-        """Keep what has broken the services' group: a service that left a scope open, say."""
-        if not isinstance(error, anyio.get_cancelled_exc_class()):
-            self.fail(error if isinstance(error, Exception) else RuntimeError(repr(error)))
+        return LagMonitor(seconds, self.log)
 
     def _finish(self) -> None:
         if self.ended.is_set():
             return
-        self.begin_stop("the services' group has failed")
         self.finished = True
         self._enter(HostState.STOPPED)
         now = self.time()

@@ -38,8 +38,8 @@ class Run:
     """
 
     __slots__ = (
-        "_execute_scope",
         "_handle",
+        "_scope",
         "_supervisor",
         "_thread",
         "_turn",
@@ -60,6 +60,8 @@ class Run:
     )
 
     token: StoppingToken | ThreadStoppingToken
+    since: float
+    active_at: float
 
     def __init__(self, supervisor: "Supervisor") -> None:
         """Prepare; `begin` starts it."""
@@ -68,13 +70,12 @@ class Run:
         self.ready_at: float | None = None
         self.ending_since: float | None = None
         self.told = self.cancelled = self.overdue = self.abandoned = self.failed = False
-        self.active_at = 0.0
         self.stalled_since: float | None = None
         self.cancelled_at: str | None = None
         self.leaving = False
         """Whether ``stop()`` is called without waiting for the service's turn: it is to be run again."""
         self._turn: anyio.Event | None = None
-        self._execute_scope: anyio.CancelScope | None = None
+        self._scope: anyio.CancelScope | None = None
         self._thread: ServiceThread | None = None
         self._handle: anyio.TaskHandle[None] | None = None
 
@@ -113,12 +114,12 @@ class Run:
         """Start the run, in a task of its own."""
         self.open()
         supervisor = self._supervisor
-        self._handle = supervisor.life.spawn(self.live(), supervisor.name)
+        self._handle = supervisor.life.group.spawn(self.live(), supervisor.name)
 
     def begin_after(self, delay: float) -> None:
         """Start the run after a while, in a task of its own."""
         supervisor = self._supervisor
-        self._handle = supervisor.life.spawn(self._live_after(delay), supervisor.name)
+        self._handle = supervisor.life.group.spawn(self._live_after(delay), supervisor.name)
 
     def tell(self) -> None:
         """Set the token, and let ``stop()`` follow."""
@@ -138,8 +139,8 @@ class Run:
         in_execute = self.phase is Phase.EXECUTING or (self.phase is Phase.STARTING and not registration.starts)
         if not in_execute or not registration.stops:
             self.cancel_task()
-        elif self._execute_scope is not None:  # pragma: no branch  # it has begun before the ladder's next turn
-            self._execute_scope.cancel()
+        elif self._scope is not None:  # pragma: no branch  # it has begun before the ladder's next turn
+            self._scope.cancel()
         return True
 
     def cancel_everything(self) -> bool:
@@ -155,6 +156,8 @@ class Run:
         """Cancel the task, whatever it does, and for good."""
         assert self._handle is not None
         self._handle.cancel()
+        if self._scope is not None:
+            self._scope.cancel()
 
     def abandon(self) -> None:
         """Wait no longer for what cannot be ended."""
@@ -202,9 +205,9 @@ class Run:
                 if registration.executes:
                     if registration.stops:
                         # Cancelling the task would cancel stop() too.
-                        with anyio.CancelScope() as self._execute_scope:
+                        with anyio.CancelScope() as self._scope:
                             if self.cancelled:  # pragma: no cover  # it has begun before the ladder's next turn
-                                self._execute_scope.cancel()
+                                self._scope.cancel()
                             await self._execute()
                     else:
                         await self._execute()
@@ -245,7 +248,7 @@ class Run:
 
     async def _stop(self) -> None:
         self.phase = Phase.AWAITING_TURN
-        while self._has_to_wait():
+        while not (self.leaving or self.ready_at is None or self.told or self.cancelled):
             self._supervisor.rest()
             self._turn = anyio.Event()
             try:
@@ -255,14 +258,17 @@ class Run:
             except BaseException as error:  # noqa: BLE001  # a native cancellation; the turn is still to come
                 self._note(error)
         self.phase = Phase.STOPPING
+        stop = self._supervisor.registration.service.stop
         try:
-            await self._supervisor.registration.service.stop()
+            if self._supervisor.life.group.cancelled:
+                # Without a shield nothing could be awaited any more. Else there is none: a scope that start() has
+                # opened could not be left within.
+                with anyio.CancelScope(shield=True) as self._scope:
+                    await stop()
+            else:
+                await stop()
         except BaseException as error:  # noqa: BLE001  # where a service meets its supervisor
             self._note(error)
-
-    def _has_to_wait(self) -> bool:
-        at_once = self.leaving or self.ready_at is None or self.told or self.cancelled
-        return not at_once and not self._supervisor.life.group_cancelled
 
     def _become_ready(self) -> None:
         if self.cancelled and self._supervisor.registration.takes_task_status:

@@ -201,6 +201,7 @@ class Supervisor:
         """Start the next run, or end for good."""
         if run.abandoned:
             return  # gone after all
+        self.life.group.on_run_ended(self.name)
         now = self.life.root.time()
         since = now if run.ending_since is None else run.ending_since
         if self.life.detailed:

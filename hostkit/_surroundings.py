@@ -1,14 +1,12 @@
 """What the supervision of one service needs of the life of its host."""
 
-from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Protocol
 
+from hostkit._group import ServiceGroup
 from hostkit._root_task import RootTask
 from hostkit.events import HostEvent
 
 if TYPE_CHECKING:
-    from anyio import TaskHandle
-
     from hostkit._supervisor import Supervisor
 
 
@@ -16,20 +14,14 @@ class Surroundings(Protocol):
     """The life of a host, as its services' supervisors see it."""
 
     root: RootTask
+    group: ServiceGroup
     stopping: bool
     detailed: bool
     """Whether somebody listens to the events of services that go well."""
 
     @property
-    def group_cancelled(self) -> bool:
-        """Whether the services' group has broken, and every task in it is being cancelled."""
-
-    @property
     def cancelled_from_outside(self) -> bool:
         """Whether a cancellation is the end of the loop or of the group, and no failure of a service."""
-
-    def spawn(self, coroutine: Coroutine[object, object, None], name: str) -> "TaskHandle[None]":
-        """Run *coroutine* in the services' group, in a copy of the host's context that names the service to the log."""
 
     def tell(self, event: HostEvent) -> None:
         """Hand *event* to the listeners."""

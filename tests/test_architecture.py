@@ -33,6 +33,7 @@ FLOORS = {
     "hostkit._errors": VALUES,
     "hostkit._failures": PARTS,
     "hostkit._functions": VALUES,
+    "hostkit._group": PARTS,
     "hostkit._heartbeat": WHOLES,
     "hostkit._host": WHOLES,
     "hostkit._host_status": PARTS,

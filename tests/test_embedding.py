@@ -271,6 +271,27 @@ def test_a_host_still_running_when_its_loop_ends_is_stopped(backend: str) -> Non
     assert [line for line in trace(events) if line.startswith("stopped")] == ["stopped c", "stopped b", "stopped a"]
 
 
+@pytest.mark.parametrize("first", ["a", "hostkit", "hostkit: end of the loop", "hostkit: group"])
+def test_the_end_of_the_loop_is_the_reason_whoever_notices_it_first(first: str) -> None:
+    """Asyncio cancels all tasks at once, in any order: a service may be the first that ends."""
+    host, _ = build(Waits())
+    backend, options = virtual_time("asyncio")
+
+    async def main() -> None:
+        await host.start()
+        await anyio.sleep(1)
+        tasks = {task.get_name(): task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
+        tasks[first].cancel()
+        for task in tasks.values():
+            if task is not tasks[first]:
+                task.cancel()
+        await host.wait()
+
+    anyio.run(main, backend=backend, backend_options=options)
+
+    assert host.lifetime.stop_reason == "event loop ended"
+
+
 class Waits(BackgroundService):
     async def execute(self, stopping_token: StoppingToken) -> None:
         await stopping_token.wait()
@@ -295,6 +316,27 @@ def test_a_host_is_stopped_when_its_loop_ends_during_the_start(turns: int, servi
     assert host.lifetime.failure is None
     assert {status.state for status in host.status().services} <= {"created", "stopped"}
     assert all(event.at == 0 for event in events)
+
+
+@pytest.mark.parametrize("turns", range(1, 9))
+def test_a_large_host_is_stopped_when_its_loop_ends_during_the_start(turns: int) -> None:
+    """Also between two batches of services that are begun in one turn."""
+    builder = HostBuilder(QUIET)
+    for number in range(200):
+        builder.add_service(Waits(), name=str(number))
+    host = builder.build()
+    backend, options = virtual_time("asyncio")
+
+    async def main() -> None:
+        task = asyncio.create_task(host.start())
+        task.add_done_callback(lambda task: task.cancelled() or task.exception())
+        for _ in range(turns):
+            await anyio.lowlevel.checkpoint()
+
+    anyio.run(main, backend=backend, backend_options=options)
+
+    assert host.lifetime.state is HostState.STOPPED
+    assert host.lifetime.failure is None
 
 
 async def test_a_failure_after_the_end_is_logged() -> None:

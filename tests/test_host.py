@@ -300,6 +300,45 @@ async def test_a_stop_hook_that_takes_too_long_is_cancelled() -> None:
     assert host.lifetime.exit_code == 1
 
 
+async def test_a_stop_hook_without_a_start_hook_is_cancelled_as_well() -> None:
+    """It is stop() that is cancelled then, not the execute() that has ended."""
+
+    class Slow(BackgroundService):
+        async def execute(self, stopping_token: StoppingToken) -> None:
+            await stopping_token.wait()
+
+        async def stop(self) -> None:
+            await anyio.sleep(30)
+
+    host, _ = build(Slow(), options=HostOptions(log_level="CRITICAL", shutdown_timeout=10, cancellation_timeout=6))
+
+    with pytest.raises(HostFailedError):
+        async with host:
+            pass
+
+    assert anyio.current_time() == 10
+
+
+async def test_a_stop_hook_whose_turn_comes_late_is_cancelled_at_the_very_end() -> None:
+    """It is a timeout like any other, at a line of its own; the cancellation is told, and is no failure besides."""
+    options = HostOptions(log_level="CRITICAL", shutdown_timeout=10, cancellation_timeout=6)
+    host, events = build(Puppet(run=1, stop=30), Puppet(drain=30), options=options)
+
+    with pytest.raises(HostFailedError) as caught:
+        async with host:
+            await anyio.sleep(2)  # until its loop has ended and it waits for its turn
+
+    errors = caught.value.exceptions
+    cancelled = [event for event in events if isinstance(event, ServiceCancelled)]
+    assert [type(error) for error in errors] == [StopTimeoutError, StopTimeoutError]
+    assert "'a'" in str(errors[1])
+    assert "puppet.py" in str(errors[1])
+    assert [(event.at, event.service, event.reason) for event in cancelled] == [
+        (12, "b", "the shutdown_timeout has passed"),
+        (18, "a", "no time is left"),
+    ]
+
+
 async def test_a_service_timeout_only_shortens() -> None:
     """A service past its own stop timeout is cancelled; the ladder goes on when its cancellation timeout has passed."""
     builder = HostBuilder(HostOptions(log_level="CRITICAL", shutdown_timeout=20, cancellation_timeout=5))
@@ -364,22 +403,6 @@ async def test_a_foreign_cancellation_is_a_failure() -> None:
 
     assert [type(error) for error in failure.exceptions] == [ServiceCancelledError]
     assert puppet.calls == ["start", "stop"]
-
-
-async def test_a_service_that_leaves_a_scope_open_stops_the_host() -> None:
-    """A service that corrupts its task's scopes takes the others down, but it is a failure of the host and no hang."""
-
-    async def careless(stopping_token: StoppingToken) -> None:
-        anyio.CancelScope().__enter__()
-        await stopping_token.sleep(1)
-
-    host, _ = build(Puppet(), careless)
-    await host.start()
-
-    failure = await failure_of(host)
-
-    assert failure.exceptions
-    assert host.lifetime.state is HostState.STOPPED
 
 
 async def test_exit_requests_come_out_as_they_are() -> None:
