@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
-# No test needs so long, on a busy machine either; pytest's own timer names the test and its line.
+# In seconds. No test needs so long, on a busy machine either; pytest's own timer names the test and its line.
 LONGEST_TEST = 60
-# The last net, should pytest itself hang.
-LONGEST_RUN = 300
+# The last net, should pytest itself hang: so many times as long as a test.
+LONGEST_RUN = 5
 SEED = 1
 
 
@@ -103,14 +103,14 @@ def planted(fault: "Fault", source: str) -> str:
     return mutated
 
 
-def run_tests(copy: Path, files: Sequence[str], seed: int) -> Verdict:
+def run_tests(copy: Path, files: Sequence[str], seed: int, timeout: int) -> Verdict:
     """Run test files, of which the last part of the path is given, on a copy of the package."""
     report = copy / "report"
     report.touch()
     command = [
         *(sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "mutant_watch", "-p", "no:cacheprovider"),
         *("--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), f"--hypothesis-seed={seed}"),
-        *("-o", f"faulthandler_timeout={LONGEST_TEST}", *(str(TESTS / file) for file in files)),
+        *("-o", f"faulthandler_timeout={timeout}", *(str(TESTS / file) for file in files)),
     ]
     environment = {
         **os.environ,
@@ -132,7 +132,7 @@ def run_tests(copy: Path, files: Sequence[str], seed: int) -> Verdict:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        code = end_in_time(process, LONGEST_RUN)
+        code = end_in_time(process, LONGEST_RUN * timeout)
         seconds = time.monotonic() - began
         output.seek(0)
         told = output.read()
@@ -172,12 +172,12 @@ def judge(code: int | None, lines: Sequence[tuple[str, str]], *, hung: bool) -> 
     return "hung" if hung or code is None else "failed", texts("begins")[-1]
 
 
-def passes_without_faults(files: Sequence[str], jobs: int, seed: int) -> bool:
+def passes_without_faults(files: Sequence[str], jobs: int, seed: int, timeout: int) -> bool:
     """Run the test files on a copy without a fault: only then a failure means anything."""
 
     def run(file: str) -> Verdict:
         with copied(None) as copy:
-            return run_tests(copy, [file], seed)
+            return run_tests(copy, [file], seed, timeout)
 
     good = True
     for file, verdict in side_by_side(run, files, jobs):
@@ -188,12 +188,12 @@ def passes_without_faults(files: Sequence[str], jobs: int, seed: int) -> bool:
     return good
 
 
-def try_all(faults: "Sequence[Fault]", tests: Sequence[str], jobs: int, seed: int) -> bool:
+def try_all(faults: "Sequence[Fault]", tests: Sequence[str], jobs: int, seed: int, timeout: int) -> bool:
     """Try each fault; return whether all were caught."""
 
     def run(fault: "Fault") -> Verdict:
         with copied(fault) as copy:
-            return run_tests(copy, tests or fault.tests, seed)
+            return run_tests(copy, tests or fault.tests, seed, timeout)
 
     words = {"passed": "SURVIVED", "failed": "caught", "hung": "hung", "broken": "BROKEN"}
     began = time.monotonic()
@@ -239,6 +239,13 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="so many at a time (default: 2)")
     parser.add_argument("--tests", action="append", metavar="FILE", help="run this file instead of those of the fault")
     parser.add_argument("--seed", type=int, default=SEED, metavar="N", help=f"of hypothesis (default: {SEED})")
+    parser.add_argument(
+        "--timeout",
+        type=int,
+        default=LONGEST_TEST,
+        metavar="SECONDS",
+        help=f"a test that takes so long hangs (default: {LONGEST_TEST})",
+    )
     asked = parser.parse_args()
 
     faults: Sequence[Fault] = FAULTS
@@ -253,10 +260,10 @@ def main() -> int:
     for fault in chosen:  # all of them, before the first is tried
         planted(fault, source_of(fault.module))
     files = list(dict.fromkeys(asked.tests or [file for fault in chosen for file in fault.tests]))
-    if not passes_without_faults(files, asked.jobs, asked.seed):
+    if not passes_without_faults(files, asked.jobs, asked.seed, asked.timeout):
         say("the tests do not pass without a fault")
         return 1
-    return 0 if try_all(chosen, asked.tests or (), asked.jobs, asked.seed) else 1
+    return 0 if try_all(chosen, asked.tests or (), asked.jobs, asked.seed, asked.timeout) else 1
 
 
 if __name__ == "__main__":
