@@ -284,12 +284,16 @@ class Life:
 
     def _note_broken_group(self, error: BaseException) -> None:
         """Keep what comes out of the services' group in the end: why it has broken."""
-        self.group.notice()
         while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
             error = error.exceptions[0]
         failure, _ = sort_out(error)
-        if failure is not None:
-            self.fail(failure)
+        if failure is None:
+            return  # the end of the loop
+        if self.ended.is_set():
+            self.log("ERROR", "an abandoned service has failed since: {!r}", failure, error=failure)
+            return
+        self.group.notice()
+        self.fail(failure)
 
     def _note_loop_end(self) -> None:
         if not self.stopping:

@@ -312,6 +312,9 @@ class Run:
 
     def _note_cancelled(self) -> None:
         self.cancelled_at = self.waiting_at()
+        if self.cancelled_at is None and self.phase > Phase.STARTING:
+            # A service of hostkit's: the lines are in the tasks of its jobs.
+            self.cancelled_at = self.waiting_at(deep=True)
         self.cancelled = True
         self._note_ending()
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import anyio
 import pytest
+from loguru import logger
 from puppet import QUIET, Plain, Puppet, build, trace
 
 from hostkit import (
@@ -16,10 +17,12 @@ from hostkit import (
     HostOptions,
     HostState,
     Restart,
+    ServiceStuckError,
     StoppingToken,
     StopTimeoutError,
 )
-from hostkit.events import HostEvent, ServiceCancelled, ServiceStarting, ServiceStopped
+from hostkit.events import HostEvent, ServiceCancelled, ServiceStarting, ServiceStopped, StopRequested
+from hostkit.testing import virtual_time
 
 WORDS = "a service has left a cancel scope or a task group open, which cancels all services"
 
@@ -107,6 +110,7 @@ async def test_a_service_that_waits_to_be_run_again_is_not() -> None:
     assert str(errors[0]).startswith(WORDS)
     assert host.lifetime.stop_reason == f"the host failed: RuntimeError: {errors[0]}"
     assert len([event for event in events if isinstance(event, ServiceStarting)]) == 21
+    assert len([event for event in events if isinstance(event, StopRequested)]) == 1
     assert anyio.current_time() == 1
 
 
@@ -154,6 +158,54 @@ async def test_at_the_very_end() -> None:
 
     assert str(caught.value.exceptions[0]) == f"{WORDS}; the last that ended was 'a'"
     assert host.lifetime.exit_code == 1
+
+
+async def test_after_the_end_it_is_a_line_of_the_log() -> None:
+    """A service that was abandoned cannot fail a host any more that has ended."""
+    released = anyio.Event()
+
+    async def deaf(stopping_token: StoppingToken) -> None:
+        anyio.CancelScope(shield=True).__enter__()
+        await released.wait()
+
+    host, _ = build(deaf, options=HostOptions(log_level="ERROR", shutdown_timeout=1, cancellation_timeout=1))
+    await host.start()
+    with pytest.raises(HostFailedError) as caught:
+        await host.stop()
+    lines: list[str] = []
+    sink = logger.add(lines.append, format="{level} {message}", backtrace=False)
+
+    try:
+        released.set()
+        await anyio.sleep(1)
+    finally:
+        logger.remove(sink)
+
+    assert len(lines) == 1
+    assert lines[0].startswith("ERROR an abandoned service has failed since: RuntimeError(")
+    assert host.lifetime.failure is not None
+    assert host.lifetime.failure.exceptions == caught.value.exceptions
+
+
+def test_the_end_of_the_loop_with_something_abandoned_is_none() -> None:
+    """Asyncio cancels what was left; the host has ended before, and nothing is told any more."""
+
+    async def deaf(stopping_token: StoppingToken) -> None:
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep_forever()
+
+    host, _ = build(deaf)
+    backend, options = virtual_time("asyncio")
+
+    async def main() -> None:
+        await host.start()
+        with pytest.raises(HostFailedError):
+            await host.stop()
+
+    anyio.run(main, backend=backend, backend_options=options)
+
+    assert host.lifetime.failure is not None
+    assert [type(error) for error in host.lifetime.failure.exceptions] == [ServiceStuckError]
 
 
 async def test_a_service_with_a_stop_hook_is_named_at_once() -> None:

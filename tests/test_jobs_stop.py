@@ -156,13 +156,14 @@ class TestCutting:
             finally:
                 cleaned.append(current_time())
 
-        with pytest.RaisesGroup(StopTimeoutError):
+        with pytest.RaisesGroup(StopTimeoutError) as caught:
             async with hosted(queue):
                 cut = await queue.enqueue(long)
                 waiting = await queue.enqueue(diary.note)
                 await anyio.sleep(1)
 
         assert cleaned == [21]
+        assert f"{long.__code__.co_firstlineno + 2} in {long.__qualname__}" in str(caught.value.exceptions[0])
         assert states(cut, waiting) == ["lost", "lost"]
         assert (cut.attempts, cut.error) == (0, None)
         assert [list(jobs) for jobs in clerk.taken] == [[cut, waiting]]

@@ -105,6 +105,7 @@ async def test_what_does_not_end_is_cancelled_and_named() -> None:
 
     assert stopped == [2]
     assert [type(error) for error in caught.value.exceptions] == [StopTimeoutError]
+    assert f"{endless.__code__.co_firstlineno + 2} in {endless.__qualname__}" in str(caught.value.exceptions[0])
     assert [(run.outcome, run.reason) for run in job.history] == [
         (Outcome.CANCELLED, "not over in time at the stop"),
     ]
