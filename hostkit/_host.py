@@ -82,7 +82,8 @@ class Host:
         Raises:
             SystemExit: The exit code is not 0; the `HostFailedError` is its cause. What a service has raised as
                 `SystemExit` or `KeyboardInterrupt` comes out as it is.
-            HostStateError: It was run before, or not in the main thread, or an event loop is running.
+            HostStateError: It was run before, or not in the main thread, or an event loop is running, or another host
+                owns the process.
         """
         from hostkit import _process
 
@@ -95,7 +96,7 @@ class Host:
         thread only.
 
         Raises:
-            HostStateError: It was run before.
+            HostStateError: It was run before, or another host owns the process.
         """
         from hostkit import _process
 

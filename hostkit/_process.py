@@ -1,6 +1,7 @@
 """A host that owns its process: signals, logging, the last rung and the exit code."""
 
 import math
+import os
 from contextlib import ExitStack
 from types import FrameType
 from typing import TYPE_CHECKING, Self
@@ -57,9 +58,17 @@ async def run_async(host: "Host", *, configure_logging: bool) -> int:
 
 
 class _Ownership:
-    """What a host holds of the process while it owns it."""
+    """What a host holds of the process while it owns it; there is one owner at a time."""
+
+    _owned = 0  # the process that has an owner: a fork has none yet
 
     def __init__(self, host: "Host", signals: Signals | None) -> None:
+        if _Ownership._owned == os.getpid():
+            message = (
+                "another host owns this process already, and takes its signals; "
+                "start this one with async with, start() or start_in_thread()"
+            )
+            raise HostStateError(message)
         host._run_once()  # the host's other half; not used up by a call that is refused
         self._host = host
         self._life: Life | None = None
@@ -70,6 +79,8 @@ class _Ownership:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
+        _Ownership._owned = os.getpid()
+        self._stack.callback(setattr, _Ownership, "_owned", 0)
         if self._given is None:
             if in_main_thread():
                 self._stack.enter_context(self._signals)

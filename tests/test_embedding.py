@@ -63,6 +63,21 @@ async def test_a_cancelled_embedder_gets_an_ordered_stop_and_then_its_cancellati
     assert host.lifetime.exit_code == 0
 
 
+async def test_the_end_of_async_with_is_the_reason() -> None:
+    """It is told apart how the body ended."""
+    host, _ = build(Plain())
+    error = PuppetError("broken")
+
+    async with host:
+        pass
+    assert host.lifetime.stop_reason == "the end of async with"
+
+    with pytest.raises(PuppetError):
+        async with host:
+            raise error
+    assert host.lifetime.stop_reason == f"async with left by {error!r}"
+
+
 @ONLY_ASYNCIO
 @pytest.mark.parametrize("times", [1, 2, 3])
 async def test_native_cancellations_do_not_cut_the_stop_short(times: int) -> None:

@@ -38,13 +38,13 @@ async def test_the_first_reason_and_the_first_code_win() -> None:
     await host.start()
 
     host.lifetime.request_stop("first")
-    host.lifetime.request_stop("second", exit_code=5)
+    host.lifetime.request_stop("second", exit_code=255)
     host.lifetime.request_stop("third", exit_code=6)
 
     assert host.lifetime.stop_reason == "first"
     await host.wait()
     assert host.lifetime.stop_reason == "first"
-    assert host.lifetime.exit_code == 5
+    assert host.lifetime.exit_code == 255
 
 
 async def test_nothing_follows_in_the_callers_frame() -> None:

@@ -155,6 +155,17 @@ def test_refuses_to_run_elsewhere(fork_server: ForkServer) -> None:
         assert outcome.output[-1] == "first stop"
 
 
+def test_a_process_has_one_owner_at_a_time(fork_server: ForkServer) -> None:
+    """A second `Host.run` or `run_async` is refused: its signals would be the first one's. A fork has no owner."""
+    outcomes = fork_server.outcomes("two-owners", ready=None)
+
+    for outcome in outcomes:
+        assert outcome.code == 0
+        said = [line for line in outcome.output if not line.startswith("first")]
+        assert said[0].startswith("refused: another host owns this process already")
+        assert said[1:] == ["started", "fork ended with 0", "again"]
+
+
 def test_runs_once(fork_server: ForkServer) -> None:
     """`Host.run` is for once."""
     outcomes = fork_server.outcomes("twice")

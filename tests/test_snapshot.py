@@ -129,6 +129,16 @@ async def test_checks_are_asked_side_by_side() -> None:
     assert str(results["c"]) == "check() of service 'c' took longer than 3 s"
 
 
+async def test_a_check_has_five_seconds() -> None:
+    """Each check, not all of them together."""
+    host, _ = build(Checked(delay=4.9), Checked(delay=5.1))
+
+    results = await host.check()
+
+    assert [type(error) for error in results.values()] == [type(None), TimeoutError]
+    assert anyio.current_time() == 5
+
+
 async def test_a_wrong_timeout_of_a_check_is_refused() -> None:
     """The timeout is a duration."""
     host, _ = build(Plain())

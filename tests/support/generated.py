@@ -57,6 +57,10 @@ EQUIVALENT = {
         "STARTING = 0": "what counts is the order",
         "ENDED = 6": "likewise",
     },
+    "_lifetime": {
+        "return self._requests[ -1]": "there is one request, but for two at once from two threads",
+        "self._life.begin_stop(*self._requests[ -1]": "likewise",
+    },
     "_life": {
         "self.finished = False": "live() and _finish() both set it, one after the other",
     },
@@ -98,7 +102,7 @@ TESTS = (
     "host_thread",
 )
 # What only a whole process shows.
-PROCESS_TESTS = ("process_signals", "process_outcomes", "process_stuck", "process_matrix")
+PROCESS_TESTS = ("process_signals", "process_outcomes", "process_stuck", "process_logging", "process_matrix")
 MODULES_OF_THE_PROCESS = {"_deadman", "_host", "_lifetime", "_process", "_signals"}
 
 

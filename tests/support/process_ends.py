@@ -1,8 +1,10 @@
 """Hosts that end in one way each, for tests with real processes."""
 
+import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +15,7 @@ from process_suspects import FOREVER, Neighbour, say
 
 from hostkit import (
     BackgroundService,
+    Host,
     HostBuilder,
     HostedService,
     HostLifetime,
@@ -246,6 +249,44 @@ def twice(backend: str) -> None:
         host.run()
     except HostStateError as error:
         say(f"again: {error}")
+
+
+@case
+def two_owners(backend: str) -> None:
+    """Run a host in a process that another one owns, and in a fork of it."""
+    second = build(patient(backend))
+
+    async def intruder() -> None:
+        try:
+            await second.run_async()
+        except HostStateError as error:
+            say(f"refused: {error}")
+        async with second:
+            say("started")
+        await anyio.to_thread.run_sync(fork)
+
+    def fork() -> None:
+        with warnings.catch_warnings(action="ignore"):  # this process has threads
+            child = os.fork()
+        if not child:
+            code = 9
+            try:
+                short_lived().run()
+                code = 0
+            finally:
+                os._exit(code)
+        say(f"fork ended with {os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}")
+
+    def short_lived() -> Host:
+        builder = HostBuilder(patient(backend))
+        builder.add_service(anyio.lowlevel.checkpoint, name="short-lived")
+        return builder.build()
+
+    builder = HostBuilder(patient(backend))
+    builder.add_service(intruder)
+    builder.build().run()
+    say("again")
+    short_lived().run()
 
 
 @case
