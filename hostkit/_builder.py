@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from hostkit._durations import Duration
 from hostkit._errors import HostStateError
 from hostkit._functions import require_sync
-from hostkit._host import FatalCallback, Host
+from hostkit._host import Host
 from hostkit._lifetime import HostLifetime
 from hostkit._listeners import Listener
 from hostkit._options import HostOptions, set_outside
@@ -15,6 +15,7 @@ from hostkit._restart import EndAction
 from hostkit._service import HostedService
 
 if TYPE_CHECKING:
+    from hostkit._fatal import FatalCallback
     from hostkit._settings import HostSettings
 
 S = TypeVar("S", bound=HostedService)
@@ -214,7 +215,7 @@ class HostBuilder:
         require_sync(listener, "on_event()")
         self._listeners.append(listener)
 
-    def on_fatal(self, callback: FatalCallback) -> None:
+    def on_fatal(self, callback: "FatalCallback") -> None:
         """Have *callback* called, in the event loop, when a failure stops an embedded host that had started.
 
         It must be short and synchronous. It is called when the stop begins; the failure comes out at the host's exit

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import copy_context
 from functools import partial
@@ -15,19 +15,18 @@ from hostkit._durations import Duration, to_seconds
 from hostkit._errors import HostFailedError, HostStateError
 from hostkit._lifetime import HostLifetime
 from hostkit._listeners import Listener, Listeners
-from hostkit._logging import EventLog, log, log_error
+from hostkit._logging import EventLog
 from hostkit._options import HostOptions
 from hostkit._registration import Registration
-from hostkit._service import HostedService
 from hostkit._status import HostState
 
 # The rest is imported where it is used: importing hostkit shall cost little more than importing anyio.
 if TYPE_CHECKING:
+    from hostkit._fatal import FatalCallback
     from hostkit._host_status import HostStatus
     from hostkit._host_thread import HostThread
     from hostkit._life import Life
-
-FatalCallback = Callable[[HostFailedError], None]
+    from hostkit._service import HostedService
 
 
 class Host:
@@ -47,7 +46,7 @@ class Host:
         options: HostOptions,
         lifetime: HostLifetime,
         listeners: Sequence[Listener],
-        on_fatal: Sequence[FatalCallback],
+        on_fatal: Sequence["FatalCallback"],
     ) -> None:
         """Take what the builder has collected."""
         self.lifetime = lifetime
@@ -113,10 +112,12 @@ class Host:
             HostFailedError: A service failed, or was not ready in time; everything has been stopped again.
             HostStateError: The host has started and not ended yet, or a service abandoned in its last life still runs.
         """
+        from hostkit._fatal import tell_fatal, terminate_process
+
         life = self._begin()
-        life.on_crash = self._on_crash
+        life.on_crash = partial(tell_fatal, callbacks=self._on_fatal)
         if self.options.terminate_on_failure:
-            life.on_fatal_end = partial(self._terminate, life)
+            life.on_fatal_end = partial(terminate_process, life.failures)
         try:
             await life.settled.wait()
         except anyio.get_cancelled_exc_class():
@@ -207,20 +208,9 @@ class Host:
             TypeError: *timeout* is no duration.
             ValueError: *timeout* is negative or NaN.
         """
-        seconds = to_seconds(timeout, "timeout")
-        results: dict[str, Exception | None] = dict.fromkeys(self.services)
+        from hostkit._checks import ask_all
 
-        async def ask(name: str, service: HostedService) -> None:
-            try:
-                with anyio.fail_after(seconds, reason=f"check() of service {name!r} took longer than {seconds:g} s"):
-                    await service.check()
-            except Exception as error:  # noqa: BLE001  # the answer
-                results[name] = error
-
-        async with anyio.create_task_group() as group:
-            for name, service in self.services.items():
-                group.start_soon(ask, name, service)
-        return MappingProxyType(results)
+        return await ask_all(self.services, to_seconds(timeout, "timeout"))
 
     def start_in_thread(self) -> "HostThread":
         """Start the host in an event loop of its own on a daemon thread, and return when every service is ready.
@@ -314,25 +304,6 @@ class Host:
                 "call lifetime.request_stop() instead"
             )
             raise HostStateError(message)
-
-    def _on_crash(self, failure: HostFailedError) -> None:
-        log("CRITICAL", "{}; stopping the other services", failure.message)
-        for callback in self._on_fatal:
-            try:
-                callback(failure)
-            except Exception as error:  # noqa: BLE001  # the user's callback: logged, and no other is kept from running
-                log_error("on_fatal callback {!r} failed: {!r}", callback, error, error=error)
-
-    def _terminate(self, life: "Life") -> None:
-        """End the process that embeds a host which has failed, now that the host has ended."""
-        from hostkit._deadman import STUCK_EXIT_CODE, exit_as_failed, leave
-        from hostkit._signals import send_sigterm
-
-        if life.failures.abandoned:
-            leave(STUCK_EXIT_CODE)
-        # Most servers end with 0, or with the signal, after a SIGTERM; where the interpreter has an exit, it is 1.
-        exit_as_failed()
-        send_sigterm()
 
     @staticmethod
     def _is_own(exc: BaseException, failure: HostFailedError) -> bool:

@@ -798,11 +798,10 @@ HOST = (
     ),
     fault(
         "on-fatal-stops-at-the-first-error",
-        "_host",
+        "_fatal",
         "One failing on_fatal callback keeps the others from running.",
-        '                log_error("on_fatal callback {!r} failed: {!r}", callback, error, error=error)\n',
-        '                log_error("on_fatal callback {!r} failed: {!r}", callback, error, error=error)\n'
-        "                break\n",
+        '            log_error("on_fatal callback {!r} failed: {!r}", callback, error, error=error)\n',
+        '            log_error("on_fatal callback {!r} failed: {!r}", callback, error, error=error)\n            break\n',
         "embedding",
         "promises",
     ),

@@ -1,0 +1,34 @@
+"""What follows when an embedded host has failed: the app is told, and its process ended where it wants that."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from hostkit._errors import HostFailedError
+from hostkit._logging import log, log_error
+
+if TYPE_CHECKING:
+    from hostkit._failures import Failures
+
+FatalCallback = Callable[[HostFailedError], None]
+
+
+def tell_fatal(failure: HostFailedError, callbacks: Sequence[FatalCallback]) -> None:
+    """Tell the log and *callbacks* of a failure that stops a host, as soon as it stops."""
+    log("CRITICAL", "{}; stopping the other services", failure.message)
+    for callback in callbacks:
+        try:
+            callback(failure)
+        except Exception as error:  # noqa: BLE001  # the user's callback: logged, and no other is kept from running
+            log_error("on_fatal callback {!r} failed: {!r}", callback, error, error=error)
+
+
+def terminate_process(failures: "Failures") -> None:
+    """End the process that embeds a host which has failed, now that the host has ended."""
+    from hostkit._deadman import STUCK_EXIT_CODE, exit_as_failed, leave
+    from hostkit._signals import send_sigterm
+
+    if failures.abandoned:
+        leave(STUCK_EXIT_CODE)
+    # Most servers end with 0, or with the signal, after a SIGTERM; where the interpreter has an exit, it is 1.
+    exit_as_failed()
+    send_sigterm()
