@@ -166,6 +166,27 @@ async def test_wakes_the_loop() -> None:
     assert after == (before if before != -1 else writing)
 
 
+# trio has its own descriptor, which does warn.
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.real_time
+async def test_a_flood_of_signals_is_no_noise(capfd: pytest.CaptureFixture[str]) -> None:
+    """While the loop is blocked more signals may come than the descriptor that wakes it can hold."""
+    heard: list[int] = []
+
+    with Signals() as signals:
+        signals.on_dump("SIGUSR1", lambda: heard.append(signal.SIGUSR1))
+        async with anyio.create_task_group() as group:
+            group.start_soon(signals.wake_loop)
+            await anyio.wait_all_tasks_blocked()
+            for _ in range(2000):
+                signal.raise_signal(signal.SIGUSR1)
+            await anyio.wait_all_tasks_blocked()
+            group.cancel_scope.cancel()
+
+    assert len(heard) == 2000
+    assert capfd.readouterr().err == ""
+
+
 def test_knows_when_there_is_no_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Standard error that was replaced has the descriptor of the first one; where that was closed, there is none."""
     first = sys.__stderr__

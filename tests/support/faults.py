@@ -801,7 +801,8 @@ HOST = (
         "_fatal",
         "One failing on_fatal callback keeps the others from running.",
         '            log_error("on_fatal callback {!r} failed: {!r}", callback, error, error=error)\n',
-        '            log_error("on_fatal callback {!r} failed: {!r}", callback, error, error=error)\n            break\n',
+        '            log_error("on_fatal callback {!r} failed: {!r}", callback, error, error=error)\n'
+        "            break\n",
         "embedding",
         "promises",
     ),

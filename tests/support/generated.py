@@ -57,6 +57,9 @@ EQUIVALENT = {
         "STARTING = 0": "what counts is the order",
         "ENDED = 6": "likewise",
     },
+    "_signals": {
+        "hearing.recv(": "what is not read at once is read in the next turn",
+    },
     "_lifetime": {
         "return self._requests[ -1]": "there is one request, but for two at once from two threads",
         "self._life.begin_stop(*self._requests[ -1]": "likewise",
