@@ -77,7 +77,7 @@ EQUIVALENT = {
     },
 }
 
-# The most telling first; all of them are run where none fails.
+# The module's own first, then the most telling; all of them are run where none fails.
 TESTS = (
     "host",
     "supervisor",
@@ -105,14 +105,14 @@ TESTS = (
     "host_thread",
 )
 # What only a whole process shows.
-PROCESS_TESTS = ("process_signals", "process_outcomes", "process_stuck", "process_logging", "process_matrix")
-MODULES_OF_THE_PROCESS = {"_deadman", "_host", "_lifetime", "_process", "_signals"}
+PROCESS_TESTS = ("process_stuck", "process_signals", "process_outcomes", "process_logging", "process_matrix")
+MODULES_OF_THE_PROCESS = {"_deadman", "_fatal", "_host", "_lifetime", "_process", "_signals"}
 
 
 def generate(module: str, source: str) -> Iterator[Fault]:
     """Return every fault that the operators find in the *source* of a module, but those that change nothing."""
     equal = EQUIVALENT.get(module, {})
-    names = (module.lstrip("_"), *TESTS, *(PROCESS_TESTS if module in MODULES_OF_THE_PROCESS else ()))
+    names = (module.lstrip("_"), *(PROCESS_TESTS if module in MODULES_OF_THE_PROCESS else ()), *TESTS)
     paths = [TEST_FILES / f"test_{name}.py" for name in dict.fromkeys(names)]
     tests = tuple(path.name for path in paths if path.exists())
     for name in OPERATORS:
