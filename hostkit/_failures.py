@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import anyio
 
 from hostkit._errors import HostFailedError, ServiceStuckError
+from hostkit._words import add_note, text_of
 
 INTERRUPT_EXIT_CODE = 130
 
@@ -28,7 +29,7 @@ class Failures:
         if service is not None:
             note = f"service {service!r}"
             if note not in getattr(error, "__notes__", ()):
-                error.add_note(note)
+                add_note(error, note)
         self._errors.append(error)
         if isinstance(error, ServiceStuckError):
             # Also where a service tells it itself, of a thread that it has to leave behind.
@@ -94,5 +95,6 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Sequence[BaseException]
 
 
 def _in_words(error: Exception) -> str:
+    text = text_of(error)
     notes = ", ".join(note for note in getattr(error, "__notes__", ()) if note.startswith("service "))
-    return f"{type(error).__name__}: {error}" + (f" ({notes})" if notes and notes not in str(error) else "")
+    return f"{text} ({notes})" if notes and notes not in text else text

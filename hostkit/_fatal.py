@@ -19,7 +19,7 @@ def tell_fatal(failure: HostFailedError, callbacks: Sequence[FatalCallback]) -> 
         try:
             callback(failure)
         except Exception as error:  # noqa: BLE001  # the user's callback: logged, and no other is kept from running
-            log_error("on_fatal callback {!r} failed: {!r}", callback, error, error=error)
+            log_error("on_fatal callback {} failed: {}", callback, error, error=error)
 
 
 def terminate_process(failures: "Failures") -> None:

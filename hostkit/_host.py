@@ -19,6 +19,7 @@ from hostkit._logging import EventLog
 from hostkit._options import HostOptions
 from hostkit._registration import Registration
 from hostkit._status import HostState
+from hostkit._words import add_note, repr_of
 
 # The rest is imported where it is used: importing hostkit shall cost little more than importing anyio.
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ class Host:
         """Stop; see `stop`. An error of the body comes out as itself, with the host's failures as notes."""
         life = self._life
         assert life is not None
-        self.lifetime.request_stop("the end of async with" if exc is None else f"async with left by {exc!r}")
+        self.lifetime.request_stop("the end of async with" if exc is None else f"async with left by {repr_of(exc)}")
         if exc is None or isinstance(exc, anyio.get_cancelled_exc_class()):
             await self._end(life)
             return
@@ -182,7 +183,8 @@ class Host:
         failure = life.failure()
         if failure is not None and not self._is_own(exc, failure):
             for error in failure.exceptions:
-                exc.add_note(f"besides, the host failed: {error!r} ({'; '.join(getattr(error, '__notes__', ()))})")
+                notes = "; ".join(getattr(error, "__notes__", ()))
+                add_note(exc, f"besides, the host failed: {repr_of(error)} ({notes})")
 
     def lifespan(self, app: object) -> AbstractAsyncContextManager[None]:  # noqa: ARG002  # the frameworks give it
         """Return the host as the ``lifespan=`` of FastAPI, Starlette or Litestar; *app* is not used."""

@@ -15,6 +15,7 @@ from hostkit._errors import HostFailedError, HostStateError
 from hostkit._functions import is_async
 from hostkit._stack import describe_block
 from hostkit._status import ServiceState
+from hostkit._words import add_note
 
 if TYPE_CHECKING:
     from anyio.lowlevel import EventLoopToken
@@ -107,7 +108,7 @@ class HostThread:
         except HostFailedError as error:
             if exc is None:
                 raise
-            exc.add_note(f"besides, {error}")
+            add_note(exc, f"besides, {error}")
 
     def _work(self) -> None:
         backend = self._host.options.backend

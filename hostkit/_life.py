@@ -23,6 +23,7 @@ from hostkit._root_task import RootTask
 from hostkit._startup import Startup
 from hostkit._status import HostState, ServiceState
 from hostkit._supervisor import Supervisor
+from hostkit._words import repr_of, text_of
 
 if TYPE_CHECKING:
     from hostkit._lag import LagMonitor
@@ -187,12 +188,12 @@ class Life:
         """Keep a failure, which stops the host."""
         self.failures.add(error, service)
         if service is None:  # no event tells of it
-            self.log("ERROR", "the host failed: {!r}", error, error=error)
+            self.log("ERROR", "the host failed: {}", error, error=error)
         if self.stopping:
             return
         self._crashed = self.started
         who = "the host" if service is None else f"service {service!r}"
-        self.begin_stop(f"{who} failed: {type(error).__name__}: {error}")
+        self.begin_stop(f"{who} failed: {text_of(error)}")
         failure = self.failure()
         if self._crashed and self.on_crash is not None and failure is not None:
             self.on_crash(failure)
@@ -201,7 +202,7 @@ class Life:
         """Take a ``SystemExit`` or ``KeyboardInterrupt`` that a service raised as a request to stop."""
         if self.failures.exit_request is None:
             self.failures.exit_request = error
-        self.begin_stop(f"service {service!r} raised {error!r}")
+        self.begin_stop(f"service {service!r} raised {repr_of(error)}")
 
     def log(
         self, level: str, message: str, *args: object, service: str | None = None, error: BaseException | None = None
@@ -290,7 +291,7 @@ class Life:
         if failure is None:
             return  # the end of the loop
         if self.ended.is_set():
-            self.log("ERROR", "an abandoned service has failed since: {!r}", failure, error=failure)
+            self.log("ERROR", "an abandoned service has failed since: {}", failure, error=failure)
             return
         self.group.notice()
         self.fail(failure)

@@ -201,4 +201,4 @@ class HostLifetime:
         try:
             callback()
         except Exception as error:  # noqa: BLE001  # the user's callback: logged, and no other is kept from running
-            log_error("lifetime callback {!r} failed: {!r}", callback, error, error=error)
+            log_error("lifetime callback {} failed: {}", callback, error, error=error)

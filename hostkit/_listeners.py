@@ -35,4 +35,4 @@ class Listeners:
             try:
                 listener(event)
             except Exception as error:  # noqa: BLE001  # the user's: logged, and kept as a listener
-                log_error("listener {!r} failed on {!r}", listener, event, error=error)
+                log_error("listener {} failed on {}", listener, event, error=error)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from hostkit import events
 from hostkit._options import HostOptions
+from hostkit._words import repr_of
 
 if TYPE_CHECKING:
     from logging import Handler
@@ -27,7 +28,10 @@ LEVELS = MappingProxyType(
 def log(
     level: str, message: str, *args: object, service: str | None = None, error: BaseException | None = None
 ) -> None:
-    """Write one line, in the name of *service*, with the traceback of *error*."""
+    """Write one line, in the name of *service*, with the traceback of *error*; it never raises.
+
+    Of *args*, what is neither text nor number is shown by its ``repr``.
+    """
     from loguru import logger
 
     def name(record: "Record") -> None:
@@ -37,7 +41,14 @@ def log(
         if service is not None:
             record["extra"]["service"] = service
 
-    logger.patch(name).opt(exception=error).log(level, message, *args)
+    words = (arg if isinstance(arg, str | int | float) else repr_of(arg) for arg in args)
+    try:
+        logger.patch(name).opt(exception=error).log(level, message, *words)
+    except Exception as problem:  # noqa: BLE001  # of a sink that was added with catch=False
+        # In the middle of whatever the host has to do.
+        from hostkit._signals import write_error
+
+        write_error(f"hostkit: cannot log {message!r}: {repr_of(problem)}\n")
 
 
 def log_error(message: str, *args: object, error: BaseException, service: str | None = None) -> None:
@@ -103,7 +114,7 @@ _LINES = MappingProxyType(
             _line(events.ServiceStarted, "DEBUG", lambda e: ("service {} started in {:.2f} s", e.service, e.duration)),
             _line(events.ServiceStopping, "DEBUG", lambda e: ("service {} stopping", e.service)),
             _line(events.ServiceStopped, "DEBUG", lambda e: ("service {} stopped in {:.2f} s", e.service, e.duration)),
-            _line(events.ServiceFailed, "ERROR", lambda e: ("service {} failed: {!r}", e.service, e.error)),
+            _line(events.ServiceFailed, "ERROR", lambda e: ("service {} failed: {}", e.service, e.error)),
             _line(
                 events.ServiceRestarting,
                 "WARNING",

@@ -10,6 +10,7 @@ import anyio
 from hostkit import _where, events
 from hostkit._errors import HostStateError, ServiceCancelledError
 from hostkit._failures import sort_out
+from hostkit._root_task import loop_is_running
 from hostkit._service import BackgroundService, ThreadService
 from hostkit._status import ServiceState
 from hostkit._stopping import StoppingToken
@@ -290,7 +291,7 @@ class Run:
             self._supervisor.on_run_returned(self)
 
     def _note(self, error: BaseException) -> None:
-        if isinstance(error, GeneratorExit):
+        if isinstance(error, GeneratorExit) and not loop_is_running():
             raise error  # pragma: no cover  # the loop was closed over this task, and the collector takes it
         supervisor = self._supervisor
         if self.abandoned:

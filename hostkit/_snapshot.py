@@ -11,6 +11,7 @@ from hostkit._options import HostOptions
 from hostkit._registration import Registration
 from hostkit._status import HostState, ServiceState
 from hostkit._supervisor import Supervisor
+from hostkit._words import text_of
 
 
 def host_status(
@@ -63,7 +64,7 @@ def _service_status(supervisor: Supervisor, now: float) -> ServiceStatus:
         state=supervisor.state,
         since=None if supervisor.state_since is None else _instant(now - supervisor.state_since),
         restarts=supervisor.restarts,
-        last_failure=None if failure is None else f"{type(failure).__name__}: {failure}",
+        last_failure=None if failure is None else text_of(failure),
         stalled=supervisor.stalled,
         waiting_at=supervisor.waiting_at(),
     )

@@ -226,13 +226,13 @@ class Supervisor:
 
     def note_callback_error(self, error: Exception) -> None:
         """Log the error of an ``on_stop`` callback."""
-        message = "on_stop callback of service {} failed: {!r}"
+        message = "on_stop callback of service {} failed: {}"
         self.life.log("ERROR", message, self.name, error, service=self.name, error=error)
 
     def note_late_error(self, error: BaseException) -> None:
         """Log what an abandoned run raises in the end: the host has told of it already, and may have ended."""
         if not isinstance(error, anyio.get_cancelled_exc_class()):
-            message = "service {} was abandoned and has failed since: {!r}"
+            message = "service {} was abandoned and has failed since: {}"
             self.life.log("ERROR", message, self.name, error, service=self.name, error=error)
 
     def enter(self, state: ServiceState) -> float:

@@ -73,6 +73,7 @@ FLOORS = {
     "hostkit._values": VALUES,
     "hostkit._waiter": VALUES,
     "hostkit._where": PARTS,
+    "hostkit._words": VALUES,
     "hostkit.cli": EDGES,
     "hostkit.events": VALUES,
     "hostkit.jobs": WHOLES,

@@ -8,6 +8,7 @@ from datetime import datetime
 import anyio
 
 from hostkit._root_task import RootTask
+from hostkit._words import add_note, repr_of
 from hostkit.jobs._crew import Crew
 from hostkit.jobs._errors import JobStateError, QueueFullError
 from hostkit.jobs._intake import Intake, When
@@ -126,7 +127,7 @@ class Desk:
         try:
             delay = job._options.retry.delay(job.attempts, error)
         except Exception as broken:  # noqa: BLE001  # the user's backoff
-            error.add_note(f"not retried, as its backoff failed: {broken!r}")
+            add_note(error, f"not retried, as its backoff failed: {repr_of(broken)}")
             delay = None
         if delay is None:
             self.end(job, JobState.FAILED)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from hostkit._log_level import log_level
+from hostkit._words import repr_of
 from hostkit.jobs._job import Job
 
 AnyJob = Job[object]
@@ -20,9 +21,9 @@ class JobLog:
 
     def tell_retry(self, job: AnyJob, delay: float | None) -> None:
         """Say that a run has failed, and when the next one is; None if the stop has come before it."""
-        message = "job {} (number {}) failed in attempt {} of {}, {}: {!r}"
+        message = "job {} (number {}) failed in attempt {} of {}, {}: {}"
         following = "but the queue stops" if delay is None else f"to be retried in {delay:.1f} s"
-        self._warn(message, job.name, job.id, job.attempts, job._options.retry.attempts, following, job.error)
+        self._warn(message, job.name, job.id, job.attempts, job._options.retry.attempts, following, repr_of(job.error))
 
     def tell_failure(self, job: AnyJob) -> None:
         """Say that a job has failed for good."""
@@ -30,9 +31,9 @@ class JobLog:
             return
         from loguru import logger
 
-        message = "job {} (number {}) failed in attempt {} of {}: {!r}"
+        message = "job {} (number {}) failed in attempt {} of {}: {}"
         attempts = job._options.retry.attempts
-        logger.opt(exception=job.error).error(message, job.name, job.id, job.attempts, attempts, job.error)
+        logger.opt(exception=job.error).error(message, job.name, job.id, job.attempts, attempts, repr_of(job.error))
 
     def tell_late(self, job: AnyJob) -> None:
         """Say that a thread has not returned in time."""
@@ -80,7 +81,7 @@ class Notes:
         """Say that an ``on_stop`` callback of the job failed."""
         from loguru import logger
 
-        logger.opt(exception=error).error("on_stop callback of job {} failed: {!r}", self._name, error)
+        logger.opt(exception=error).error("on_stop callback of job {} failed: {}", self._name, repr_of(error))
 
 
 def by_name(jobs: Iterable[AnyJob]) -> str:

@@ -4,6 +4,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 from hostkit._log_level import log_level
+from hostkit._words import repr_of
 from hostkit.scheduling._run_record import Outcome, Run
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class RunLog:
         if run.duration is not None:
             message += " after {:.3g} s"
             parts.append(run.duration)
-        for part in (run.reason, run.error and repr(run.error)):
+        for part in (run.reason, None if run.error is None else repr_of(run.error)):
             if part:
                 message += ": {}"
                 parts.append(part)
@@ -72,7 +73,7 @@ class Notes:
 
     def note_callback_error(self, error: Exception) -> None:
         """Say that an ``on_stop`` callback of the job failed."""
-        self._say("ERROR", "on_stop callback of job {} failed: {!r}", self._name, error, error=error)
+        self._say("ERROR", "on_stop callback of job {} failed: {}", self._name, repr_of(error), error=error)
 
     def _say(self, level: str, message: str, *parts: object, error: Exception | None = None) -> None:
         from loguru import logger

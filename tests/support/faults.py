@@ -314,7 +314,7 @@ LIFE = (
         "failure-does-not-stop",
         "_life",
         "A failure is kept, and the host goes on.",
-        '        self.begin_stop(f"{who} failed: {type(error).__name__}: {error}")\n',
+        '        self.begin_stop(f"{who} failed: {text_of(error)}")\n',
         "",
         "host",
         "scenarios",
@@ -800,11 +800,26 @@ HOST = (
         "on-fatal-stops-at-the-first-error",
         "_fatal",
         "One failing on_fatal callback keeps the others from running.",
-        '            log_error("on_fatal callback {!r} failed: {!r}", callback, error, error=error)\n',
-        '            log_error("on_fatal callback {!r} failed: {!r}", callback, error, error=error)\n'
-        "            break\n",
+        '            log_error("on_fatal callback {} failed: {}", callback, error, error=error)\n',
+        '            log_error("on_fatal callback {} failed: {}", callback, error, error=error)\n            break\n',
         "embedding",
         "promises",
+    ),
+    fault(
+        "error-without-words-breaks-the-host",
+        "_words",
+        "An error whose text cannot be had leaves its service without an end.",
+        "    except Exception:  # noqa: BLE001  # the user's\n        text =",
+        "    except KeyError:\n        text =",
+        "words",
+    ),
+    fault(
+        "two-owners",
+        "_process",
+        "A second host takes the process's signals from the first, which hears of none.",
+        "        if _Ownership._owned == os.getpid():\n",
+        "        if False:\n",
+        "process_outcomes",
     ),
     fault(
         "waits-for-itself",
@@ -891,9 +906,8 @@ LIFETIME = (
         "lifetime-callbacks-stop-at-the-first-error",
         "_lifetime",
         "One failing callback keeps the others from running.",
-        '            log_error("lifetime callback {!r} failed: {!r}", callback, error, error=error)\n',
-        '            log_error("lifetime callback {!r} failed: {!r}", callback, error, error=error)\n'
-        "            raise\n",
+        '            log_error("lifetime callback {} failed: {}", callback, error, error=error)\n',
+        '            log_error("lifetime callback {} failed: {}", callback, error, error=error)\n            raise\n',
         "lifetime",
     ),
     fault(
@@ -1125,9 +1139,8 @@ PARTS = (
         "listener-fails-the-host",
         "_listeners",
         "What a listener raises comes out in the middle of the host.",
-        '                log_error("listener {!r} failed on {!r}", listener, event, error=error)\n',
-        '                log_error("listener {!r} failed on {!r}", listener, event, error=error)\n'
-        "                raise\n",
+        '                log_error("listener {} failed on {}", listener, event, error=error)\n',
+        '                log_error("listener {} failed on {}", listener, event, error=error)\n                raise\n',
         "listeners",
     ),
 )
