@@ -660,6 +660,7 @@ class TestOptions:
             ({"timeout": 0}, ValueError, "timeout must be more than 0 seconds"),
             ({"timeout": "x"}, TypeError, "timeout must be seconds"),
             ({"on_lost": 3}, TypeError, "on_lost takes a function, got 3"),
+            ({"drain": "no"}, TypeError, "drain must be true or false, got 'no'"),
             ({"now": 3}, TypeError, r"JobQueue\(now=...\) takes a function, got 3"),
         ],
     )

@@ -182,12 +182,13 @@ class TestAdd:
             ({"history": 0}, ValueError, "history must be at least 1, got 0"),
             ({"threads": 1.5}, TypeError, "threads must be a whole number, got 1.5"),
             ({"history": True}, TypeError, "history must be a whole number, got True"),
+            ({"now": 3}, TypeError, r"Scheduler\(now=...\) takes a function, got 3"),
         ],
     )
-    def test_a_scheduler_has_limits_of_one_at_least(
+    def test_a_scheduler_checks_its_options(
         self, options: dict[str, Any], error: type[Exception], complaint: str
     ) -> None:
-        """The limits of a scheduler are whole numbers from 1 on."""
+        """The limits of a scheduler are whole numbers from 1 on, its clock is a function."""
         with pytest.raises(error, match=complaint):
             Scheduler(**options)
 

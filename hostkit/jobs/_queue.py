@@ -73,11 +73,14 @@ class JobQueue(Enqueuer, BackgroundService):
         if on_lost is not None and not callable(on_lost):
             message = f"on_lost takes a function, got {on_lost!r}"
             raise TypeError(message)
+        if not isinstance(drain, bool):
+            message = f"drain must be true or false, got {drain!r}"
+            raise TypeError(message)
         require_sync(now, "JobQueue(now=...)")
         self._desk = Desk(concurrency, capacity, history, now)
         self._intake = self._desk.intake
         self._options = Options(retry=checked_retry(retry), timeout=checked_timeout(timeout))
-        self._drain = bool(drain)
+        self._drain = drain
         self._on_lost = on_lost
 
     # The service.

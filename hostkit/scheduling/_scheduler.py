@@ -11,7 +11,7 @@ from hostkit import BackgroundService, ServiceStuckError, StoppingToken
 from hostkit._clock import now as wall_clock
 from hostkit._daemon_threads import DaemonThreads, ThreadCall
 from hostkit._durations import Duration
-from hostkit._functions import name_of
+from hostkit._functions import name_of, require_sync
 from hostkit._root_task import RootTask
 from hostkit.scheduling._clock import Clock, in_utc
 from hostkit.scheduling._engine import Engine
@@ -55,7 +55,7 @@ class Scheduler(BackgroundService):
         """Make a scheduler without jobs.
 
         Raises:
-            TypeError: *threads* or *history* is no whole number.
+            TypeError: *threads* or *history* is no whole number, or *now* is no synchronous function.
             ValueError: One of them is less than 1.
         """
         for name, number in (("threads", threads), ("history", history)):
@@ -65,6 +65,7 @@ class Scheduler(BackgroundService):
             if number < 1:
                 message = f"{name} must be at least 1, got {number!r}"
                 raise ValueError(message)
+        require_sync(now, "Scheduler(now=...)")
         self._jobs: dict[str, ScheduledJob] = {}
         self.jobs = MappingProxyType(self._jobs)
         self._history = history
