@@ -33,11 +33,12 @@ class DeadMan:
     Python at all and so reaches code that keeps the interpreter to itself. There is one such timer in a process.
     """
 
+    _descriptor: int
+
     def __init__(self, explain: Callable[[FrameType | None], tuple[str, int]]) -> None:
         """Prepare; *explain* makes, of the main thread's stack, words and the exit code."""
         self._explain = explain
         self._stop_deadline = self._hurry_deadline = self._hang_deadline = math.inf
-        self._descriptor = -1
         self._main_thread = threading.get_ident()
         self._wake = _locked()
         self._watched = _thread.allocate_lock()  # locked by whoever starts the thread

@@ -3,11 +3,13 @@
 import _thread
 import faulthandler
 import math
+import threading
 from collections.abc import Callable
 
 import pytest
 
-from hostkit._deadman import LAST_MARGIN, DeadMan
+from hostkit import _deadman
+from hostkit._deadman import FLUSH_TIMEOUT, LAST_MARGIN, NAMING_MARGIN, DeadMan
 
 
 class Timer:
@@ -118,3 +120,35 @@ def test_does_not_raise_where_no_thread_can_be_made(timer: Timer, monkeypatch: p
         deadman.arm(10)
 
         assert len(timer.calls) == 1
+
+
+def test_never_leaves_before_its_time(timer: Timer) -> None:
+    """The thread waits for the deadline, and the margin in which the end may still come."""
+
+    class Left(DeadMan):
+        def _leave(self) -> None:
+            left.append(self.remaining)
+            over.set()
+            self._done.release()
+            raise SystemExit  # ends a thread silently
+
+    left: list[float] = []
+    over = threading.Event()
+    with Left(explain) as deadman:
+        deadman.arm(0)
+
+        assert over.wait(20)
+
+    assert left[0] <= -NAMING_MARGIN
+
+
+def test_what_is_said_in_the_end_has_its_time(timer: Timer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The timer, which says nothing, is put off for as long as a log may take that is flushed."""
+    told: list[tuple[int, str]] = []
+    monkeypatch.setattr(_deadman, "leave", lambda code, text, _descriptor: told.append((code, text)))
+
+    with DeadMan(lambda _frame: ("blocked", 7)) as deadman:
+        deadman._leave()
+
+    assert round(timer.calls[0] or 0) == FLUSH_TIMEOUT
+    assert told == [(7, "hostkit: blocked; leaving the process with exit code 7\n")]

@@ -57,6 +57,14 @@ EQUIVALENT = {
         "STARTING = 0": "what counts is the order",
         "ENDED = 6": "likewise",
     },
+    "_deadman": {
+        "LAST_MARGIN = ": "how long is a choice",
+        "FLUSH_TIMEOUT = ": "likewise",
+        "LONGEST_TIMEOUT = ": "likewise",
+        "if seconds < 0:": "nobody sees that very instant",
+        "if deadline <= math.inf:": "the next lines disarm it",
+        "flushing = threading.Thread(target=flush, daemon=False)": "os._exit waits for no thread",
+    },
     "_signals": {
         "hearing.recv(": "what is not read at once is read in the next turn",
     },
