@@ -84,7 +84,7 @@ class Nobody:
     def note_ignored_stop(self) -> None:
         """Never called."""
 
-    def note_callback_error(self, error: Exception) -> None:
+    def note_callback_error(self, error: BaseException) -> None:
         """Never called."""
 
 

@@ -205,7 +205,8 @@ class HostBuilder:
     def on_event(self, listener: Listener) -> None:
         """Have *listener* called with every event (`hostkit.events`), one at a time, in the event loop.
 
-        It must be short and synchronous. An error in it is logged; it is kept, and so are the others.
+        It must be short and synchronous. An error in it is logged; it is kept, and so are the others. A ``SystemExit``
+        or ``KeyboardInterrupt`` also stops the host, and comes out of it as from a service.
 
         Raises:
             HostStateError: The host has been built already.
@@ -219,7 +220,7 @@ class HostBuilder:
         """Have *callback* called, in the event loop, when a failure stops an embedded host that had started.
 
         It must be short and synchronous. It is called when the stop begins; the failure comes out at the host's exit
-        all the same. An error in it is logged.
+        all the same. An error in it is logged; a ``SystemExit`` or ``KeyboardInterrupt`` also comes out.
 
         Raises:
             HostStateError: The host has been built already.

@@ -12,14 +12,20 @@ if TYPE_CHECKING:
 FatalCallback = Callable[[HostFailedError], None]
 
 
-def tell_fatal(failure: HostFailedError, callbacks: Sequence[FatalCallback]) -> None:
-    """Tell the log and *callbacks* of a failure that stops a host, as soon as it stops."""
+def tell_fatal(
+    failure: HostFailedError, callbacks: Sequence[FatalCallback], on_error: Callable[[BaseException, str], None]
+) -> None:
+    """Tell the log and *callbacks* of a failure that stops a host, as soon as it stops.
+
+    *on_error* is called with what one of them raises, which is logged already.
+    """
     log("CRITICAL", "{}; stopping the other services", failure.message)
     for callback in callbacks:
         try:
             callback(failure)
-        except Exception as error:  # noqa: BLE001  # the user's callback: logged, and no other is kept from running
+        except BaseException as error:  # noqa: BLE001  # the user's callback: logged, and no other is kept from running
             log_error("on_fatal callback {} failed: {}", callback, error, error=error)
+            on_error(error, "an on_fatal callback")
 
 
 def terminate_process(failures: "Failures") -> None:

@@ -14,7 +14,7 @@ import anyio
 from hostkit._durations import Duration, to_seconds
 from hostkit._errors import HostFailedError, HostStateError
 from hostkit._lifetime import HostLifetime
-from hostkit._listeners import Listener, Listeners
+from hostkit._listeners import Listener
 from hostkit._logging import EventLog
 from hostkit._options import HostOptions
 from hostkit._registration import Registration
@@ -116,7 +116,7 @@ class Host:
         from hostkit._fatal import tell_fatal, terminate_process
 
         life = self._begin()
-        life.on_crash = partial(tell_fatal, callbacks=self._on_fatal)
+        life.on_crash = partial(tell_fatal, callbacks=self._on_fatal, on_error=life.on_hook_error)
         if self.options.terminate_on_failure:
             life.on_fatal_end = partial(terminate_process, life.failures)
         try:
@@ -258,8 +258,8 @@ class Host:
                 raise HostStateError(message)
         log_listener = EventLog(self._options)
         context = copy_context()
-        listeners = Listeners([log_listener, *self._listeners])
         detailed = log_listener.detailed or bool(self._listeners)
+        listeners: list[Listener] = [log_listener, *self._listeners]
         life = Life(self._steps, self._options, self.lifetime, listeners, context, detailed=detailed)
         self._life = life
         self._process_of_life = os.getpid()

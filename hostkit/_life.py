@@ -14,7 +14,7 @@ from hostkit._failures import Failures, sort_out
 from hostkit._group import ServiceGroup
 from hostkit._ladder import Ladder
 from hostkit._lifetime import HostLifetime
-from hostkit._listeners import Listeners
+from hostkit._listeners import Listener, Listeners
 from hostkit._log_level import log_level
 from hostkit._logging import LEVELS, log
 from hostkit._options import HostOptions
@@ -37,7 +37,7 @@ class Life:
         steps: Sequence[Sequence[Registration]],
         options: HostOptions,
         lifetime: HostLifetime,
-        listeners: Listeners,
+        listeners: Sequence[Listener],
         context: Context,
         *,
         detailed: bool,
@@ -70,7 +70,7 @@ class Life:
         """Called at the very end, if such a failure has stopped it, or something was abandoned."""
         self.options = options
         self._lifetime = lifetime
-        self._listeners = listeners
+        self._listeners = Listeners(listeners, self.on_hook_error)
         context.run(log_level.set, LEVELS[options.log_level])
         self.group = ServiceGroup(self.root, context, self.fail)
         self._bell = anyio.Event()
@@ -198,11 +198,16 @@ class Life:
         if self._crashed and self.on_crash is not None and failure is not None:
             self.on_crash(failure)
 
-    def ask_exit(self, error: BaseException, service: str) -> None:
-        """Take a ``SystemExit`` or ``KeyboardInterrupt`` that a service raised as a request to stop."""
+    def ask_exit(self, error: BaseException, who: str) -> None:
+        """Take a ``SystemExit`` or ``KeyboardInterrupt`` that somebody has raised as a request to stop."""
         if self.failures.exit_request is None:
             self.failures.exit_request = error
-        self.begin_stop(f"service {service!r} raised {repr_of(error)}")
+        self.begin_stop(f"{who} raised {repr_of(error)}")
+
+    def on_hook_error(self, error: BaseException, hook: str) -> None:
+        """Take note of what a callback of the user's has raised, which is logged already."""
+        if isinstance(error, SystemExit | KeyboardInterrupt):
+            self.ask_exit(error, hook)
 
     def log(
         self, level: str, message: str, *args: object, service: str | None = None, error: BaseException | None = None

@@ -31,6 +31,9 @@ class Lived(Protocol):
     def exit_code(self, asked: int | None) -> int:
         """Return the exit code as it is now."""
 
+    def on_hook_error(self, error: BaseException, hook: str) -> None:
+        """Take note of what a callback of the user's has raised, which is logged already."""
+
 
 class HostLifetime:
     """Where a host is in its life: for services that watch it or stop it.
@@ -128,7 +131,8 @@ class HostLifetime:
     def on_started(self, callback: Callable[[], None]) -> None:
         """Have *callback* called when every service is ready, in this life and every further one.
 
-        It must be short and synchronous. An error in it is logged and keeps no other callback from running. If the
+        It must be short and synchronous. An error in it is logged and keeps no other callback from running; a
+        ``SystemExit`` or ``KeyboardInterrupt`` also stops the host, and comes out of it as from a service. If the
         instant has passed already, it is called at once.
 
         Raises:
@@ -200,5 +204,7 @@ class HostLifetime:
     def _call(self, callback: Callable[[], None]) -> None:
         try:
             callback()
-        except Exception as error:  # noqa: BLE001  # the user's callback: logged, and no other is kept from running
+        except BaseException as error:  # noqa: BLE001  # the user's callback: logged, and no other is kept from running
             log_error("lifetime callback {} failed: {}", callback, error, error=error)
+            if self._life is not None:
+                self._life.on_hook_error(error, "a lifetime callback")

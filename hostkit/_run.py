@@ -299,7 +299,7 @@ class Run:
             return
         failure, exit_request = sort_out(error)
         if exit_request is not None:
-            supervisor.life.ask_exit(exit_request, supervisor.name)
+            supervisor.life.ask_exit(exit_request, f"service {supervisor.name!r}")
         elif failure is None and not self.cancelled and not supervisor.life.cancelled_from_outside:
             failure = ServiceCancelledError(supervisor.name)
             failure.__cause__ = error

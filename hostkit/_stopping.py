@@ -26,7 +26,7 @@ class TokenOwner(Protocol):
     def note_ignored_stop(self) -> None:
         """Say, once, that the service goes on sleeping after the stop."""
 
-    def note_callback_error(self, error: Exception) -> None:
+    def note_callback_error(self, error: BaseException) -> None:
         """Say that an `on_stop` callback failed."""
 
 
@@ -152,7 +152,8 @@ class StoppingToken:
     def on_stop(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Have *callback* called at the stop, in the event loop; at once if the stop has come already.
 
-        It must be short and synchronous. An error in it is logged and keeps no other callback from running.
+        It must be short and synchronous. An error in it is logged and keeps no other callback from running; a
+        ``SystemExit`` or ``KeyboardInterrupt`` is also taken as if the service had raised it.
 
         Returns:
             A function that takes the registration back; calling it twice, or after the stop, is fine.
@@ -196,7 +197,7 @@ class StoppingToken:
     def _call(self, callback: Callable[[], object]) -> None:
         try:
             callback()
-        except Exception as error:  # noqa: BLE001  # the user's callback: logged, and no other is kept from running
+        except BaseException as error:  # noqa: BLE001  # the user's callback: logged, and no other is kept from running
             self._owner.note_callback_error(error)
 
     def _begin_wait(self) -> None:

@@ -224,10 +224,11 @@ class Supervisor:
             service=self.name,
         )
 
-    def note_callback_error(self, error: Exception) -> None:
+    def note_callback_error(self, error: BaseException) -> None:
         """Log the error of an ``on_stop`` callback."""
         message = "on_stop callback of service {} failed: {}"
         self.life.log("ERROR", message, self.name, error, service=self.name, error=error)
+        self.life.on_hook_error(error, f"an on_stop callback of service {self.name!r}")
 
     def note_late_error(self, error: BaseException) -> None:
         """Log what an abandoned run raises in the end: the host has told of it already, and may have ended."""

@@ -29,8 +29,11 @@ class Surroundings(Protocol):
     def fail(self, error: Exception, service: str) -> None:
         """Keep a failure, which stops the host."""
 
-    def ask_exit(self, error: BaseException, service: str) -> None:
-        """Take a ``SystemExit`` or ``KeyboardInterrupt`` that a service raised as a request to stop."""
+    def ask_exit(self, error: BaseException, who: str) -> None:
+        """Take a ``SystemExit`` or ``KeyboardInterrupt`` that somebody has raised as a request to stop."""
+
+    def on_hook_error(self, error: BaseException, hook: str) -> None:
+        """Take note of what a callback of the user's has raised, which is logged already."""
 
     def log(
         self, level: str, message: str, *args: object, service: str | None = None, error: BaseException | None = None

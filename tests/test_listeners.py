@@ -20,6 +20,10 @@ def lines() -> Iterator[list[str]]:
     logger.remove(sink)
 
 
+def ignore(_error: BaseException, _hook: str) -> None:
+    """Take what a listener raises, for nothing."""
+
+
 def fail(event: HostEvent) -> None:
     """Fail, as a listener may."""
     message = f"cannot take {type(event).__name__}"
@@ -29,7 +33,7 @@ def fail(event: HostEvent) -> None:
 def test_every_listener_hears_every_event_in_order() -> None:
     """Listeners are told in the order in which they were added."""
     heard: list[tuple[str, HostEvent]] = []
-    listeners = Listeners([lambda event: heard.append(("a", event)), lambda event: heard.append(("b", event))])
+    listeners = Listeners([lambda event: heard.append(("a", event)), lambda event: heard.append(("b", event))], ignore)
 
     listeners.tell(STARTED)
     listeners.tell(STOPPED)
@@ -39,7 +43,7 @@ def test_every_listener_hears_every_event_in_order() -> None:
 
 def test_nobody_has_to_listen() -> None:
     """Without listeners an event goes nowhere."""
-    Listeners([]).tell(STARTED)
+    Listeners([], ignore).tell(STARTED)
 
 
 def test_an_event_that_a_listener_causes_comes_later() -> None:
@@ -52,7 +56,7 @@ def test_an_event_that_a_listener_causes_comes_later() -> None:
             listeners.tell(REQUESTED)
             listeners.tell(STOPPED)
 
-    listeners = Listeners([cause, lambda event: heard.append(("b", event))])
+    listeners = Listeners([cause, lambda event: heard.append(("b", event))], ignore)
     listeners.tell(STARTED)
 
     assert heard == [(name, event) for event in (STARTED, REQUESTED, STOPPED) for name in ("a", "b")]
@@ -61,7 +65,7 @@ def test_an_event_that_a_listener_causes_comes_later() -> None:
 def test_a_listener_that_fails_is_logged_and_kept(lines: list[str]) -> None:
     """An error of a listener is in the log, with its traceback; it is kept, and so are the others."""
     heard: list[HostEvent] = []
-    listeners = Listeners([fail, heard.append])
+    listeners = Listeners([fail, heard.append], ignore)
 
     listeners.tell(STARTED)
     listeners.tell(STOPPED)
@@ -73,17 +77,19 @@ def test_a_listener_that_fails_is_logged_and_kept(lines: list[str]) -> None:
     assert "OSError: cannot take HostStarted" in lines[0]
 
 
-def test_an_interrupted_listener_does_not_stop_the_events() -> None:
-    """When a listener is interrupted, that comes out, and the next events are told as before."""
+def test_an_exit_does_not_stop_the_events(lines: list[str]) -> None:
+    """What a listener raises, an exit too, is handed on when it is logged; the events are told as before."""
     heard: list[HostEvent] = []
+    raised: list[tuple[BaseException, str]] = []
 
-    def interrupt(event: HostEvent) -> None:
+    def leave(event: HostEvent) -> None:
         if event == STARTED:
-            raise KeyboardInterrupt
+            raise SystemExit(7)
 
-    listeners = Listeners([interrupt, heard.append])
-    with pytest.raises(KeyboardInterrupt):
-        listeners.tell(STARTED)
+    listeners = Listeners([leave, heard.append], lambda error, hook: raised.append((error, hook)))
+    listeners.tell(STARTED)
     listeners.tell(STOPPED)
 
-    assert heard == [STOPPED]
+    assert heard == [STARTED, STOPPED]
+    assert [(repr(error), hook) for error, hook in raised] == [("SystemExit(7)", "a listener")]
+    assert len(lines) == 1

@@ -19,12 +19,12 @@ class Owner:
 
     def __init__(self) -> None:
         self.warnings = 0
-        self.errors: list[Exception] = []
+        self.errors: list[BaseException] = []
 
     def note_ignored_stop(self) -> None:
         self.warnings += 1
 
-    def note_callback_error(self, error: Exception) -> None:
+    def note_callback_error(self, error: BaseException) -> None:
         self.errors.append(error)
 
 

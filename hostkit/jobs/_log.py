@@ -77,7 +77,7 @@ class Notes:
         message = "job {} goes on although it was asked to stop: sleep() has returned True, leave the loop then"
         logger.warning(message, self._name)
 
-    def note_callback_error(self, error: Exception) -> None:
+    def note_callback_error(self, error: BaseException) -> None:
         """Say that an ``on_stop`` callback of the job failed."""
         from loguru import logger
 

@@ -71,11 +71,11 @@ class Notes:
         message = "job {} goes on although it was asked to stop: sleep() has returned True, leave the loop then"
         self._say("WARNING", message, self._name)
 
-    def note_callback_error(self, error: Exception) -> None:
+    def note_callback_error(self, error: BaseException) -> None:
         """Say that an ``on_stop`` callback of the job failed."""
         self._say("ERROR", "on_stop callback of job {} failed: {}", self._name, repr_of(error), error=error)
 
-    def _say(self, level: str, message: str, *parts: object, error: Exception | None = None) -> None:
+    def _say(self, level: str, message: str, *parts: object, error: BaseException | None = None) -> None:
         from loguru import logger
 
         self._context.copy().run(logger.opt(exception=error).log, level, message, *parts)

@@ -67,17 +67,17 @@ class _Test:
     """Who a manual token belongs to."""
 
     def __init__(self) -> None:
-        self._errors: list[Exception] = []
+        self._errors: list[BaseException] = []
 
     def note_ignored_stop(self) -> None:
         message = "goes on sleeping in its token after the stop: sleep() has returned True, leave the loop then"
         raise AssertionError(message)
 
-    def note_callback_error(self, error: Exception) -> None:
+    def note_callback_error(self, error: BaseException) -> None:
         self._errors.append(error)
 
     def raise_errors(self) -> None:
         errors, self._errors = self._errors, []
         if errors:
             message = "on_stop callbacks failed"
-            raise ExceptionGroup(message, errors)
+            raise BaseExceptionGroup(message, errors)

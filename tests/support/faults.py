@@ -814,6 +814,22 @@ HOST = (
         "words",
     ),
     fault(
+        "exit-in-a-listener-breaks-the-host",
+        "_listeners",
+        "sys.exit() in a listener comes out in the middle of the host.",
+        "            except BaseException as error:",
+        "            except Exception as error:",
+        "hooks",
+    ),
+    fault(
+        "exit-in-a-callback-is-lost",
+        "_life",
+        "sys.exit() in a callback is logged, and nothing follows.",
+        "        if isinstance(error, SystemExit | KeyboardInterrupt):\n            self.ask_exit(error, hook)\n",
+        "        return\n",
+        "hooks",
+    ),
+    fault(
         "two-owners",
         "_process",
         "A second host takes the process's signals from the first, which hears of none.",
