@@ -168,11 +168,12 @@ class TestErrors:
         assert isinstance(job.error, ExceptionGroup)
         assert job.attempts == 2
 
-    async def test_a_backoff_that_fails_ends_the_retries(self) -> None:
+    @pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit])
+    async def test_a_backoff_that_fails_ends_the_retries(self, error: type[BaseException]) -> None:
         """When the backoff fails, there is no further run; the job's own error is kept, with a note."""
 
         def broken(attempt: int) -> float:
-            raise ZeroDivisionError
+            raise error
 
         queue = JobQueue(retry=Retry(attempts=5, backoff=broken))
 
@@ -181,7 +182,7 @@ class TestErrors:
             await job.wait()
 
         assert isinstance(job.error, OSError)
-        assert job.error.__notes__ == ["not retried, as its backoff failed: ZeroDivisionError()"]
+        assert job.error.__notes__ == [f"not retried, as its backoff failed: {error.__name__}()"]
 
     @pytest.mark.parametrize("delay", [-1, None])
     async def test_so_does_one_that_returns_no_duration(self, delay: float) -> None:

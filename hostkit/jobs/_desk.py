@@ -126,7 +126,7 @@ class Desk:
         job._outcome = error.__traceback__
         try:
             delay = job._options.retry.delay(job.attempts, error)
-        except Exception as broken:  # noqa: BLE001  # the user's backoff
+        except BaseException as broken:  # noqa: BLE001  # the user's backoff
             add_note(error, f"not retried, as its backoff failed: {repr_of(broken)}")
             delay = None
         if delay is None:
