@@ -65,6 +65,12 @@ EQUIVALENT = {
         "if deadline <= math.inf:": "the next lines disarm it",
         "flushing = threading.Thread(target=flush, daemon=False)": "os._exit waits for no thread",
     },
+    "_process": {
+        "BEATS = ": "how often is a choice",
+        "FIRST_LOOK, NEXT_LOOK = ": "likewise",
+        "_owned = -1": "that is no process either",
+        'self._stack.callback(setattr, _Ownership, "_owned", -1)': "likewise",
+    },
     "_signals": {
         "hearing.recv(": "what is not read at once is read in the next turn",
     },
