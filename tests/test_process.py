@@ -1,8 +1,9 @@
-"""How long a process waits for threads that the host has left. That it does is told by `test_process_stuck`."""
+"""What a process that a host owns waits for, and how long. What comes of it is told by `test_process_stuck`."""
 
 from collections.abc import Iterator
 from typing import Any
 
+import anyio
 import pytest
 from puppet import QUIET
 
@@ -83,3 +84,20 @@ def test_leaves_at_the_end(owner: _Ownership) -> None:
 def test_waits_for_nothing(owner: _Ownership) -> None:
     """Without threads there is nothing to wait for."""
     assert len(wait(owner, (0.5, ""))) == 1
+
+
+async def test_gives_signs_of_life_in_time(owner: Any) -> None:  # noqa: ANN401  # with a part that stands for another
+    """The loop that turns says so several times within its ``hang_timeout``, so that one may be late."""
+    beats: list[float] = []
+
+    class Listening:
+        def expect_beat(self, seconds: float) -> None:
+            assert seconds == 6
+            beats.append(anyio.current_time())
+
+    owner._deadman = Listening()
+
+    with anyio.move_on_after(13):
+        await owner._beat(6)
+
+    assert beats == [0, 2, 4, 6, 8, 10, 12]
