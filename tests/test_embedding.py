@@ -312,11 +312,8 @@ class Waits(BackgroundService):
         await stopping_token.wait()
 
 
-@pytest.mark.parametrize("service", [Puppet, Plain, Waits])
-@pytest.mark.parametrize("turns", range(8))
-def test_a_host_is_stopped_when_its_loop_ends_during_the_start(turns: int, service: type[HostedService]) -> None:
-    """Asyncio cancels at its end also tasks that have not had their first step: none of them is waited for."""
-    host, events = build(*(service() for _ in range(10)))
+def end_the_loop_during_the_start(host: Host, turns: int) -> None:
+    """Let the loop end, on virtual time, so many turns after a task has begun to start *host*."""
     backend, options = virtual_time("asyncio")
 
     async def main() -> None:
@@ -326,6 +323,15 @@ def test_a_host_is_stopped_when_its_loop_ends_during_the_start(turns: int, servi
             await anyio.lowlevel.checkpoint()
 
     anyio.run(main, backend=backend, backend_options=options)
+
+
+@pytest.mark.parametrize("service", [Puppet, Plain, Waits])
+@pytest.mark.parametrize("turns", range(8))
+def test_a_host_is_stopped_when_its_loop_ends_during_the_start(turns: int, service: type[HostedService]) -> None:
+    """Asyncio cancels at its end also tasks that have not had their first step: none of them is waited for."""
+    host, events = build(*(service() for _ in range(10)))
+
+    end_the_loop_during_the_start(host, turns)
 
     assert host.lifetime.state is HostState.STOPPED
     assert host.lifetime.failure is None
@@ -340,15 +346,8 @@ def test_a_large_host_is_stopped_when_its_loop_ends_during_the_start(turns: int)
     for number in range(200):
         builder.add_service(Waits(), name=str(number))
     host = builder.build()
-    backend, options = virtual_time("asyncio")
 
-    async def main() -> None:
-        task = asyncio.create_task(host.start())
-        task.add_done_callback(lambda task: task.cancelled() or task.exception())
-        for _ in range(turns):
-            await anyio.lowlevel.checkpoint()
-
-    anyio.run(main, backend=backend, backend_options=options)
+    end_the_loop_during_the_start(host, turns)
 
     assert host.lifetime.state is HostState.STOPPED
     assert host.lifetime.failure is None
