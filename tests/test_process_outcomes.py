@@ -4,7 +4,7 @@ import importlib.util
 import signal
 
 import pytest
-from process_child import ForkServer
+from process_child import BACKENDS, ForkServer
 
 from hostkit import HostBuilder, HostOptions, HostStateError
 
@@ -153,6 +153,16 @@ def test_refuses_to_run_elsewhere(fork_server: ForkServer) -> None:
             "started: the host is started: it can be started when it is new or has stopped",
         ]
         assert outcome.output[-1] == "first stop"
+
+
+def test_waits_in_its_loop_with_nothing_to_do(fork_server: ForkServer) -> None:
+    """The loop is the backend's; a host without a loop of its services' own says that it waits to be stopped."""
+    outcomes = fork_server.outcomes(
+        "resources", ready="no service has anything left to do; the host waits to be stopped"
+    )
+
+    assert [outcome.code for outcome in outcomes] == [0] * len(BACKENDS)
+    assert [outcome.output for outcome in outcomes] == [[f"a loop of {backend}'s"] for backend in BACKENDS]
 
 
 def test_a_process_has_one_owner_at_a_time(fork_server: ForkServer) -> None:

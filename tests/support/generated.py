@@ -68,6 +68,7 @@ EQUIVALENT = {
     "_process": {
         "BEATS = ": "how often is a choice",
         "FIRST_LOOK, NEXT_LOOK = ": "likewise",
+        "while left and self._deadman.remaining >= 0:": "nobody sees that very instant",
         "_owned = -1": "that is no process either",
         'self._stack.callback(setattr, _Ownership, "_owned", -1)': "likewise",
     },

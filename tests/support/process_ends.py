@@ -252,6 +252,27 @@ def twice(backend: str) -> None:
 
 
 @case
+def resources(backend: str) -> None:
+    """Have nothing but a resource, and say in what loop it lives."""
+
+    class Resource(HostedService):
+        async def start(self) -> None:
+            if backend == "trio":
+                import trio
+
+                trio.lowlevel.current_task()
+                say("a loop of trio's")
+            else:
+                import asyncio
+
+                say(f"a loop of {type(asyncio.get_running_loop()).__module__.partition('.')[0]}'s")
+
+    builder = HostBuilder(patient(backend))
+    builder.add_service(Resource())
+    builder.build().run()
+
+
+@case
 def two_owners(backend: str) -> None:
     """Run a host in a process that another one owns, and in a fork of it."""
     second = build(patient(backend))
