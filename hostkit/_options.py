@@ -58,7 +58,7 @@ class HostOptions(Value):
             budget for the whole host.
         cancellation_timeout: How long, after that, cancelled services may take to end: one budget for the whole host.
         hang_timeout: Leave the process with exit code 1 when the event loop has not turned for this long; `Host.run`
-            and `Host.run_async` only. None for never.
+            and `Host.run_async` only. A process that was paused for so long is left when it goes on. None for never.
         lag_warning: Name in the log the line that blocks the event loop for longer than this. None for never.
         dump_signal: The signal that prints the status to standard error; `Host.run` and `Host.run_async` only. None
             for none.
