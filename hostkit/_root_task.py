@@ -23,12 +23,13 @@ class RootTask:
         if _is_trio():
             from trio import lowlevel
 
+            self._loop: object = lowlevel.current_trio_token()
             self._post: Callable[[Callable[[], object]], object] = lowlevel.current_trio_token().run_sync_soon
             self.time: Callable[[], float] = lowlevel.current_clock().current_time
         else:
             from asyncio import get_running_loop
 
-            loop = get_running_loop()
+            self._loop = loop = get_running_loop()
             self._post = loop.call_soon_threadsafe
             self.time = loop.time
         """The loop's time, for any thread and for signal handlers."""
@@ -64,6 +65,17 @@ class RootTask:
         except RuntimeError:
             return False
         return True
+
+    @property
+    def in_loop(self) -> bool:
+        """Whether this is called in the loop that it is bound to, in a task or a callback."""
+        if _is_trio():
+            from trio import lowlevel
+
+            return lowlevel.current_trio_token() is self._loop
+        from asyncio import _get_running_loop
+
+        return _get_running_loop() is self._loop
 
     @property
     def cancelled(self) -> bool:

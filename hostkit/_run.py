@@ -10,7 +10,6 @@ import anyio
 from hostkit import _where, events
 from hostkit._errors import HostStateError, ServiceCancelledError
 from hostkit._failures import sort_out
-from hostkit._root_task import loop_is_running
 from hostkit._service import BackgroundService, ThreadService
 from hostkit._status import ServiceState
 from hostkit._stopping import StoppingToken
@@ -291,9 +290,11 @@ class Run:
             self._supervisor.on_run_returned(self)
 
     def _note(self, error: BaseException) -> None:
-        if isinstance(error, GeneratorExit) and not loop_is_running():
-            raise error  # pragma: no cover  # the loop was closed over this task, and the collector takes it
         supervisor = self._supervisor
+        if not supervisor.life.root.in_loop:
+            # The loop was closed over this task, and the collector takes it; a cancel scope may have made an error of
+            # that, which is nobody's.
+            raise GeneratorExit from None
         if self.abandoned:
             supervisor.note_late_error(error)
             return

@@ -1,5 +1,6 @@
 """The life of a host in somebody else's event loop: order, the one stop path, deadlines, what comes out."""
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 
@@ -24,6 +25,7 @@ from hostkit import (
     StopTimeoutError,
 )
 from hostkit.events import HostStarted, HostStopped, ServiceCancelled, ServiceStopped, StopRequested
+from hostkit.jobs import JobQueue
 
 
 async def failure_of(host: Host) -> HostFailedError:
@@ -744,3 +746,63 @@ async def test_the_first_exit_request_wins() -> None:
         await host.wait()
 
     assert host.lifetime.exit_code == 7
+
+
+async def test_a_services_own_generator_exit_is_an_exit() -> None:
+    """A service that raises `GeneratorExit` itself stops the host like any other that asks to exit."""
+
+    async def leaving() -> None:
+        raise GeneratorExit
+
+    host, events = build(Puppet(), leaving)
+
+    with pytest.raises(GeneratorExit):
+        async with host:
+            await host.wait()
+
+    assert trace(events)[-1] == "stopped a"
+    assert host.lifetime.stop_reason == "service 'b' raised GeneratorExit()"
+    assert host.lifetime.exit_code == 1
+
+
+@pytest.mark.parametrize("service", [Puppet, Plain])
+def test_a_run_that_is_closed_without_its_loop_goes_silently(service: type[HostedService]) -> None:
+    """When a loop was closed under a host, the collector may close what its tasks ran: nothing can be awaited then."""
+    host, events = build(service())
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(host.start())
+    loop.close()
+    told = len(events)
+    assert host._life is not None
+    (supervisor,) = host._life.supervisors()
+    assert supervisor.run is not None
+    assert supervisor.run._handle is not None
+
+    supervisor.run._handle.coro.close()  # which would say so if the coroutine went on
+
+    assert len(events) == told
+
+
+async def test_a_late_service_of_a_library_is_named_with_the_lines_of_its_tasks() -> None:
+    """Where a service has no line of its own, as a queue has none, those of its tasks are told; else they are not."""
+
+    async def parent() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(child)
+            await anyio.sleep_forever()
+
+    async def child() -> None:
+        await anyio.sleep_forever()
+
+    queue = JobQueue()
+    host, _ = build(queue, parent)
+
+    with pytest.raises(HostFailedError) as caught:
+        async with host:
+            await queue.enqueue(child)
+            await anyio.sleep(1)
+
+    own, tasks = map(str, caught.value.exceptions)
+    assert own.endswith(f" in {parent.__qualname__}")
+    assert ";" not in own
+    assert tasks.endswith(f" in {child.__qualname__}")

@@ -195,3 +195,20 @@ def test_a_loop_that_was_never_imported_does_not_run(monkeypatch: pytest.MonkeyP
         monkeypatch.delitem(sys.modules, name, raising=False)
 
     assert not loop_is_running()
+
+
+async def test_knows_its_own_loop() -> None:
+    """In it are its tasks and callbacks; other threads, and other loops, are not."""
+    root = RootTask()
+    found: list[bool] = []
+
+    async def elsewhere() -> bool:
+        return root.in_loop
+
+    root.post(lambda: found.append(root.in_loop))
+    await anyio.sleep(1)
+
+    assert found == [True]
+    assert root.in_loop
+    assert in_thread(lambda: root.in_loop) is False
+    assert in_thread(lambda: anyio.run(elsewhere)) is False

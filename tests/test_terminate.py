@@ -58,6 +58,14 @@ def test_a_crash_ends_the_process_when_the_others_have_stopped(tmp_path: Path) -
     assert done.returncode == 1
 
 
+def test_a_host_that_has_not_failed_ends_no_process(tmp_path: Path) -> None:
+    """Neither its stop nor the end of one of its services does."""
+    done = run(tmp_path, "pass", "await anyio.sleep(0.1)")
+
+    assert done.stdout.splitlines() == ["terminated", "other stopped", "the app's own exit handler"]
+    assert done.returncode == 0
+
+
 def test_an_abandoned_service_ends_the_process_at_once(tmp_path: Path) -> None:
     """A service that cannot be ended would keep the event loop for ever: the process is left with code 3."""
     deaf = "with anyio.CancelScope(shield=True): await anyio.sleep(600)"

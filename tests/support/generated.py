@@ -56,6 +56,7 @@ EQUIVALENT = {
     "_run": {
         "STARTING = 0": "what counts is the order",
         "ENDED = 6": "likewise",
+        "if self.cancelled_at is None and self.phase >= Phase.STARTING:": "it takes longer where nothing is found",
     },
     "_deadman": {
         "LAST_MARGIN = ": "how long is a choice",
@@ -80,6 +81,7 @@ EQUIVALENT = {
         "self._life.begin_stop(*self._requests[ -1]": "likewise",
     },
     "_life": {
+        "error = error.exceptions[ -1]": "there is one",
         "self.finished = False": "live() and _finish() both set it, one after the other",
     },
     "_startup": {
