@@ -8,7 +8,8 @@ import pytest
 from loguru import logger
 from puppet import Plain
 
-from hostkit import HostBuilder, HostOptions, StoppingToken
+from hostkit import HostBuilder, HostOptions, StoppingToken, _lag
+from hostkit._lag import LagMonitor
 
 pytestmark = pytest.mark.real_time
 
@@ -85,3 +86,32 @@ async def test_the_thread_ends_with_the_host() -> None:
         assert [thread for thread in threading.enumerate() if thread.name == "hostkit: lag"]
 
     assert not [thread for thread in threading.enumerate() if thread.name == "hostkit: lag"]
+
+
+@pytest.mark.parametrize(("lasts", "said"), [(1.5, []), (2.0, [2.0]), (9.0, [2.0])])
+def test_a_block_is_told_once_when_it_is_long_enough(
+    lasts: float, said: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two looks in each threshold; a beat may be half a threshold old when a block begins, which is none of it."""
+    told: list[float] = []
+
+    class Clock:
+        now = 100.0
+
+        def monotonic(self) -> float:
+            return self.now
+
+        def wait(self, seconds: float) -> bool:
+            assert seconds == 0.5
+            self.now += seconds
+            return self.now > 100.0 + lasts
+
+    clock = Clock()
+    monkeypatch.setattr(_lag, "time", clock)
+    monitor = LagMonitor(1.0, lambda _level, _message, _block, seconds, service: told.append(seconds))
+    monkeypatch.setattr(monitor, "_over", clock)
+
+    monitor._watch()
+
+    assert told == said
+    assert monitor.blocked is bool(said)

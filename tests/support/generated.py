@@ -76,6 +76,12 @@ EQUIVALENT = {
     "_signals": {
         "hearing.recv(": "what is not read at once is read in the next turn",
     },
+    "_lag": {
+        "reported = 1.0": "no beat is at that very instant",
+        "reported = -1.0": "likewise",
+        "self.blocked = True": "the first beat is before anybody looks",
+        "self._thread = threading.Thread(target=self._watch": "it ends with the loop, unless the process is left",
+    },
     "_lifetime": {
         "return self._requests[ -1]": "there is one request, but for two at once from two threads",
         "self._life.begin_stop(*self._requests[ -1]": "likewise",
