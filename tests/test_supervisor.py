@@ -70,7 +70,10 @@ async def test_gives_up_after_the_limit() -> None:
             await host.wait()
 
     error = caught.value.exceptions[0]
+    told = [event for event in events if isinstance(event, ServiceFailed)]
     assert starts(events) == [0, 1, 3, 7]
+    assert [event.retried for event in told] == [True, True, True, True, False]
+    assert told[-1].error is error
     assert isinstance(error, RestartLimitError)
     assert (error.service, error.failures) == ("a", 4)
     assert isinstance(error.__cause__, PuppetError)
