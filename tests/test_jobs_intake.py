@@ -266,14 +266,20 @@ class TestThreads:
         """`enqueue_nowait` works from any thread; the job runs in the event loop."""
         queue, diary = JobQueue(), Diary()
         jobs: list[Job[object]] = []
+        both_are_there = anyio.Event()
+
+        async def keyed() -> None:
+            await diary.note("keyed")
+            await both_are_there.wait()  # the first is run while the second is being enqueued
 
         def elsewhere() -> None:
             jobs.extend(queue.enqueue_nowait(diary.note, n) for n in range(3))
-            jobs.append(queue.with_options(key="k").enqueue_nowait(diary.note, "keyed"))
-            jobs.append(queue.with_options(key="k").enqueue_nowait(diary.note, "keyed"))
+            jobs.append(queue.with_options(key="k").enqueue_nowait(keyed))
+            jobs.append(queue.with_options(key="k").enqueue_nowait(keyed))
 
         async with hosted(queue):
             await anyio.to_thread.run_sync(elsewhere)
+            both_are_there.set()
             for job in jobs:
                 await job.wait()
 
