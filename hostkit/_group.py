@@ -7,7 +7,6 @@ from inspect import CORO_CREATED, getcoroutinestate
 import anyio
 
 from hostkit._logging import LogContexts
-from hostkit._root_task import RootTask
 
 
 class ServiceGroup:
@@ -16,9 +15,8 @@ class ServiceGroup:
     A service that leaves a cancel scope or a task group open breaks it: anyio cancels every task in it then.
     """
 
-    def __init__(self, root: RootTask, context: Context, on_break: Callable[[Exception], None]) -> None:
+    def __init__(self, context: Context, on_break: Callable[[Exception], None]) -> None:
         """Prepare to run services in copies of *context*; *on_break* is called once, when a break is noticed."""
-        self._root = root
         self._contexts = LogContexts(context)
         self._on_break = on_break
         self._tasks: anyio.abc.TaskGroup | None = None
@@ -55,8 +53,7 @@ class ServiceGroup:
 
     def notice(self) -> bool:
         """Tell of a break that nobody has told of yet; return whether there was one."""
-        # asyncio's end of the loop cancels all tasks, and anyio the group of one that had not begun: that is no break.
-        if self._told or not self.cancelled or self._root.cancelled:
+        if self._told or not self.cancelled:
             return False
         self._told = True
         message = (

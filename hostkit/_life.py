@@ -72,7 +72,7 @@ class Life:
         self._lifetime = lifetime
         self._listeners = Listeners(listeners, self.on_hook_error)
         context.run(log_level.set, LEVELS[options.log_level])
-        self.group = ServiceGroup(self.root, context, self.fail)
+        self.group = ServiceGroup(context, self.fail)
         self._bell = anyio.Event()
         self._executing = sum(supervisor.registration.executes for supervisor in self.supervisors())
         self._lag = None if options.lag_warning is None else self._lag_monitor(options.lag_warning)

@@ -122,24 +122,52 @@ def test_does_not_raise_where_no_thread_can_be_made(timer: Timer, monkeypatch: p
         assert len(timer.calls) == 1
 
 
+class Left(DeadMan):
+    """A dead-man that says so instead of leaving."""
+
+    def __init__(self) -> None:
+        super().__init__(explain)
+        self.left: list[float] = []
+        self.over = threading.Event()
+
+    def _leave(self) -> None:
+        self.left.append(self.remaining)
+        self.over.set()
+        self._done.release()
+        raise SystemExit  # ends a thread silently
+
+
 def test_never_leaves_before_its_time(timer: Timer) -> None:
     """The thread waits for the deadline, and the margin in which the end may still come."""
-
-    class Left(DeadMan):
-        def _leave(self) -> None:
-            left.append(self.remaining)
-            over.set()
-            self._done.release()
-            raise SystemExit  # ends a thread silently
-
-    left: list[float] = []
-    over = threading.Event()
-    with Left(explain) as deadman:
+    with Left() as deadman:
         deadman.arm(0)
 
-        assert over.wait(20)
+        assert deadman.over.wait(20)
 
-    assert left[0] <= -NAMING_MARGIN
+    assert deadman.left[0] <= -NAMING_MARGIN
+
+
+def test_a_hurry_is_heeded_by_the_thread_that_waits(timer: Timer) -> None:
+    """The thread is told of a deadline that is nearer than the one it waits for."""
+    waits = threading.Event()
+
+    class Wake:
+        def __init__(self, lock: _thread.LockType) -> None:
+            self.lock = lock
+            self.release = lock.release
+
+        def acquire(self, *, timeout: float) -> bool:
+            waits.set()
+            return self.lock.acquire(timeout=timeout)
+
+    with Left() as deadman:
+        deadman._wake = Wake(deadman._wake)  # type: ignore[assignment]
+        deadman.arm(1000)
+        assert waits.wait(20)
+
+        deadman.hurry(0)
+
+        assert deadman.over.wait(20)
 
 
 def test_what_is_said_in_the_end_has_its_time(timer: Timer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -406,14 +406,6 @@ LIFE = (
         "group",
     ),
     fault(
-        "broken-group-is-the-end-of-the-loop",
-        "_group",
-        "The end of a loop in which a service had not begun is taken for a scope left open.",
-        "if self._told or not self.cancelled or self._root.cancelled:",
-        "if self._told or not self.cancelled:",
-        "embedding",
-    ),
-    fault(
         "broken-group-cancels-stop-hooks",
         "_run",
         "When a service has left a scope open, the stop() of another cannot await anything.",
@@ -1248,7 +1240,7 @@ PROCESS = (
         "A deadline that comes nearer, as with a second signal, is not heeded.",
         "        if not self._watched.acquire(blocking=False):\n            self._rouse()\n            return\n",
         "        if not self._watched.acquire(blocking=False):\n            return\n",
-        "process_stuck",
+        "deadman",
     ),
     fault(
         "stuck-leaves-with-the-wrong-code",
