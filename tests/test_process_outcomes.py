@@ -122,6 +122,10 @@ def test_a_request_can_give_the_exit_code(fork_server: ForkServer) -> None:
         assert "stopping: asked" in outcome.errors
 
 
+# Where nothing was said of logging, the host has set it up: loguru's own lines look different.
+OWN_LINE = "| hostkit | stopped in "
+
+
 @pytest.mark.parametrize(
     ("end", "code"), [("clean", 0), ("fails", 1), ("stuck", 3)], ids=["stopped", "failed", "abandoned"]
 )
@@ -131,6 +135,7 @@ def test_runs_in_a_loop_that_is_there(fork_server: ForkServer, end: str, code: i
 
     for outcome in outcomes:
         assert outcome.code == code
+        assert OWN_LINE in outcome.errors
         assert outcome.output[-1 if end == "stuck" else -3] == "first stop"
         if end == "stuck":
             assert outcome.tells_where("'deaf'", "leaving the process with exit code 3")
@@ -163,6 +168,7 @@ def test_waits_in_its_loop_with_nothing_to_do(fork_server: ForkServer) -> None:
 
     assert [outcome.code for outcome in outcomes] == [0] * len(BACKENDS)
     assert [outcome.output for outcome in outcomes] == [[f"a loop of {backend}'s"] for backend in BACKENDS]
+    assert all(OWN_LINE in outcome.errors for outcome in outcomes)
 
 
 def test_a_process_has_one_owner_at_a_time(fork_server: ForkServer) -> None:
