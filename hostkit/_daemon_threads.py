@@ -17,6 +17,7 @@ import anyio
 
 from hostkit._root_task import RootTask
 from hostkit._where import thread_line
+from hostkit._words import repr_of
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -181,7 +182,7 @@ class ThreadCall(Generic[T]):
     def report_error(self, thread: str) -> None:
         """Tell of an error that nobody waits for."""
         if self._error is not None and sys.stderr is not None:
-            sys.stderr.write(f"hostkit: abandoned call on thread {thread!r} failed: {self._error!r}\n")
+            sys.stderr.write(f"hostkit: abandoned call on thread {thread!r} failed: {repr_of(self._error)}\n")
 
 
 class _Worker(threading.Thread):

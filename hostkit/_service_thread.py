@@ -9,6 +9,7 @@ from inspect import isawaitable
 import anyio
 
 from hostkit._root_task import RootTask
+from hostkit._words import repr_of
 
 
 class ServiceThread:
@@ -60,4 +61,4 @@ class ServiceThread:
         # Posted, not waited for: the loop may be gone or blocked.
         heard = self._root.post(self._ended.set) and not self._dropped
         if self._error is not None and not heard and sys.stderr is not None:
-            sys.stderr.write(f"hostkit: abandoned thread {self._thread.name!r} failed: {self._error!r}\n")
+            sys.stderr.write(f"hostkit: abandoned thread {self._thread.name!r} failed: {repr_of(self._error)}\n")

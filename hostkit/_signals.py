@@ -17,6 +17,8 @@ from typing import Protocol, Self
 
 import anyio
 
+from hostkit._words import repr_of
+
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name))
 
 
@@ -128,7 +130,7 @@ class Signals:
         try:
             self._dump()
         except Exception as error:  # noqa: BLE001  # it would come out at any line of the main thread
-            write_error(f"hostkit: no status: {error!r}\n")
+            write_error(f"hostkit: no status: {repr_of(error)}\n")
 
 
 def _restore(number: signal.Signals, previous: object) -> None:

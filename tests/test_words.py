@@ -1,5 +1,6 @@
 """Errors that cannot say what they are: they fail what they fail in, and nothing besides."""
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from puppet import Plain, Puppet, build
 
 from hostkit import Backoff, HostBuilder, HostFailedError, HostOptions, Restart, StoppingToken
 from hostkit._logging import log, log_error
+from hostkit._signals import Signals
 from hostkit._words import add_note, repr_of, text_of
 from hostkit.jobs import JobQueue, JobState, Retry
 from hostkit.scheduling import Every, Outcome, Scheduler
@@ -198,3 +200,16 @@ async def test_a_sink_that_fails_breaks_nothing(capfd: pytest.CaptureFixture[str
         "hostkit: cannot log 'callback {} failed': OSError('disk full')",
         "hostkit: cannot log 'done': OSError('disk full')",
     ]
+
+
+def test_a_status_fails_with_it(capfd: pytest.CaptureFixture[str]) -> None:
+    """What a signal handler cannot tell does not come out at any line of the main thread."""
+
+    def dump() -> None:
+        raise SpeechlessError
+
+    with Signals() as signals:
+        signals.on_dump("SIGUSR1", dump)
+        signal.raise_signal(signal.SIGUSR1)
+
+    assert capfd.readouterr().err == "hostkit: no status: <SpeechlessError, whose repr() failed>\n"
