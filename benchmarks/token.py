@@ -9,7 +9,7 @@ import anyio
 
 from benchmarks._measure import RAW, Figures, Row, in_child, interleave
 from hostkit import BackgroundService, HostBuilder, HostOptions, StoppingToken
-from hostkit._stopping import StoppingToken as MadeByHand
+from hostkit._tokens.stopping_token import StoppingToken as MadeByHand
 
 LOOPS = 100
 TICKS = 100

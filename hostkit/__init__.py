@@ -1,8 +1,14 @@
 """Hosted services for Python: started in order, kept running, and stopped cleanly."""
 
-from hostkit._backoff import Backoff
-from hostkit._builder import HostBuilder
-from hostkit._errors import (
+from hostkit._config.options import HostOptions
+from hostkit._core.builder import HostBuilder
+from hostkit._core.host import Host
+from hostkit._core.lifetime import HostLifetime
+from hostkit._core.service import BackgroundService, HostedService, ThreadService
+from hostkit._tokens.stopping_token import StoppingToken
+from hostkit._tokens.thread_stopping_token import ThreadStoppingToken
+from hostkit._values.backoff import Backoff
+from hostkit._values.errors import (
     HostFailedError,
     HostkitError,
     HostStateError,
@@ -13,20 +19,14 @@ from hostkit._errors import (
     StartupTimeoutError,
     StopTimeoutError,
 )
-from hostkit._host import Host
-from hostkit._lifetime import HostLifetime
-from hostkit._options import HostOptions
-from hostkit._restart import EndAction, Restart
-from hostkit._service import BackgroundService, HostedService, ThreadService
-from hostkit._status import HostState, ServiceState
-from hostkit._stopping import StoppingToken
-from hostkit._thread_stopping import ThreadStoppingToken
+from hostkit._values.restart import EndAction, Restart
+from hostkit._values.states import HostState, ServiceState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from hostkit._host_status import HostStatus, ServiceStatus
-    from hostkit._host_thread import HostThread
-    from hostkit._settings import HostSettings
+    from hostkit._config.settings import HostSettings
+    from hostkit._core.host_status import HostStatus, ServiceStatus
+    from hostkit._process.host_thread import HostThread
 
 __all__ = [
     "BackgroundService",
@@ -62,16 +62,16 @@ __all__ = [
 def __getattr__(name: str) -> object:
     # pydantic takes several times as long to import as everything else together.
     if name == "HostSettings":
-        from hostkit._settings import HostSettings
+        from hostkit._config.settings import HostSettings
 
         return HostSettings
     # Few need it, and most of what owns a process would come with it.
     if name == "HostThread":
-        from hostkit._host_thread import HostThread
+        from hostkit._process.host_thread import HostThread
 
         return HostThread
     if name in ("HostStatus", "ServiceStatus"):
-        from hostkit import _host_status
+        from hostkit._core import host_status as _host_status
 
         return getattr(_host_status, name)
     message = f"module {__name__!r} has no attribute {name!r}"

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from hostkit import Host
-from hostkit._errors import HostStateError, LoadError
-from hostkit._loading import Target, load, make_host
-from hostkit._options import WrongSettingsError
-from hostkit._process import require_backend
-from hostkit._process import run as run_process
-from hostkit._signals import Signals, write_error
+from hostkit._command.target import Target, load, make_host
+from hostkit._config.options import WrongSettingsError
+from hostkit._process.owner import require_backend
+from hostkit._process.owner import run as run_process
+from hostkit._process.signals import Signals, write_error
+from hostkit._values.errors import HostStateError, LoadError
 
 __all__ = ["main", "run"]
 
@@ -82,7 +82,7 @@ def _show(name: str, arguments: Sequence[str]) -> None:
     if list(arguments) not in ([], ["--json"]):
         _refuse(f"hostkit show takes --json and nothing else, got {' '.join(arguments)!r}")
     host = _host_of(name, (), f"hostkit show {name}")
-    from hostkit._overview import overview, overview_json
+    from hostkit._command.show import overview, overview_json
 
     sys.stdout.write(overview_json(host) if arguments else overview(host))
 

@@ -7,7 +7,7 @@ name. Durations are seconds. Events compare equal when type and values do.
 import inspect
 from typing import dataclass_transform
 
-from hostkit._values import Value
+from hostkit._values.frozen import Value
 
 __all__ = [
     "HostEvent",

@@ -24,56 +24,63 @@ VALUES, PARTS, WHOLES, EDGES = range(4)
 FLOORS = {
     "hostkit": WHOLES,
     "hostkit.__main__": EDGES,
-    "hostkit._backoff": VALUES,
-    "hostkit._builder": WHOLES,
-    "hostkit._checks": PARTS,
-    "hostkit._clock": VALUES,
-    "hostkit._daemon_threads": PARTS,
-    "hostkit._deadman": PARTS,
-    "hostkit._durations": VALUES,
-    "hostkit._errors": VALUES,
-    "hostkit._failures": PARTS,
-    "hostkit._fatal": PARTS,
-    "hostkit._functions": VALUES,
-    "hostkit._group": PARTS,
-    "hostkit._heartbeat": WHOLES,
-    "hostkit._host": WHOLES,
-    "hostkit._host_status": PARTS,
-    "hostkit._host_thread": WHOLES,
-    "hostkit._ladder": WHOLES,
-    "hostkit._lag": PARTS,
-    "hostkit._life": WHOLES,
-    "hostkit._lifetime": PARTS,
-    "hostkit._listeners": PARTS,
-    "hostkit._loading": EDGES,
-    "hostkit._log_level": VALUES,
-    "hostkit._logging": PARTS,
-    "hostkit._options": VALUES,
-    "hostkit._overview": EDGES,
-    "hostkit._own_context": VALUES,
-    "hostkit._process": WHOLES,
-    "hostkit._registration": PARTS,
-    "hostkit._restart": VALUES,
-    "hostkit._root_task": PARTS,
-    "hostkit._run": PARTS,
-    "hostkit._service": PARTS,
-    "hostkit._service_thread": PARTS,
-    "hostkit._settings": PARTS,
-    "hostkit._signals": PARTS,
-    "hostkit._snapshot": WHOLES,
-    "hostkit._stack": PARTS,
-    "hostkit._startup": WHOLES,
-    "hostkit._status": PARTS,
-    "hostkit._stopping_loops": VALUES,
-    "hostkit._stopping": VALUES,
-    "hostkit._supervisor": PARTS,
-    "hostkit._surroundings": PARTS,
-    "hostkit._thread_stopping": VALUES,
-    "hostkit._threads": PARTS,
+    "hostkit._command": VALUES,
+    "hostkit._config": VALUES,
+    "hostkit._core": VALUES,
+    "hostkit._execution": VALUES,
+    "hostkit._process": VALUES,
+    "hostkit._tokens": VALUES,
     "hostkit._values": VALUES,
-    "hostkit._waiter": VALUES,
-    "hostkit._where": PARTS,
-    "hostkit._words": VALUES,
+    "hostkit._values.backoff": VALUES,
+    "hostkit._core.builder": WHOLES,
+    "hostkit._core.checks": PARTS,
+    "hostkit._values.clock": VALUES,
+    "hostkit._execution.daemon_thread": PARTS,
+    "hostkit._process.watchdog": PARTS,
+    "hostkit._values.durations": VALUES,
+    "hostkit._values.errors": VALUES,
+    "hostkit._core.failures": PARTS,
+    "hostkit._core.fatal": PARTS,
+    "hostkit._values.functions": VALUES,
+    "hostkit._core.service_group": PARTS,
+    "hostkit._core.heartbeat": WHOLES,
+    "hostkit._core.host": WHOLES,
+    "hostkit._core.host_status": PARTS,
+    "hostkit._process.host_thread": WHOLES,
+    "hostkit._core.shutdown": WHOLES,
+    "hostkit._process.lag": PARTS,
+    "hostkit._core.lifecycle": WHOLES,
+    "hostkit._core.lifetime": PARTS,
+    "hostkit._core.listeners": PARTS,
+    "hostkit._command.target": EDGES,
+    "hostkit._config.log_level": VALUES,
+    "hostkit._config.logging": PARTS,
+    "hostkit._config.options": VALUES,
+    "hostkit._command.show": EDGES,
+    "hostkit._execution.context": VALUES,
+    "hostkit._process.owner": WHOLES,
+    "hostkit._core.registration": PARTS,
+    "hostkit._values.restart": VALUES,
+    "hostkit._execution.event_loop": PARTS,
+    "hostkit._core.service_run": PARTS,
+    "hostkit._core.service": PARTS,
+    "hostkit._core.service_thread": PARTS,
+    "hostkit._config.settings": PARTS,
+    "hostkit._process.signals": PARTS,
+    "hostkit._core.snapshot": WHOLES,
+    "hostkit._core.blocks": PARTS,
+    "hostkit._core.startup": WHOLES,
+    "hostkit._values.states": PARTS,
+    "hostkit._tokens.grid": VALUES,
+    "hostkit._tokens.stopping_token": VALUES,
+    "hostkit._core.supervisor": PARTS,
+    "hostkit._config.surroundings": PARTS,
+    "hostkit._tokens.thread_stopping_token": VALUES,
+    "hostkit._process.leftover_threads": PARTS,
+    "hostkit._values.frozen": VALUES,
+    "hostkit._execution.waiter": VALUES,
+    "hostkit._execution.stack": PARTS,
+    "hostkit._values.text": VALUES,
     "hostkit.cli": EDGES,
     "hostkit.events": VALUES,
     "hostkit.jobs": WHOLES,
@@ -128,20 +135,20 @@ SCHEDULES = frozenset(
 # Ordinary services: what they have, every user's service can have. Of the rest they know the values.
 SERVICES = ("hostkit.scheduling", "hostkit.jobs")
 # What a user would make with anyio or a thread of his own; hostkit makes it once.
-SERVICES_SHARE = frozenset({"hostkit._daemon_threads", "hostkit._root_task"})
+SERVICES_SHARE = frozenset({"hostkit._execution.daemon_thread", "hostkit._execution.event_loop"})
 
 # Who imports what is slow, touches the process, ties to a backend or is an extra. "x" means x and what is under it.
 IMPORTERS = {
-    "asyncio": ["hostkit._root_task", "hostkit._waiter", "hostkit.testing"],
+    "asyncio": ["hostkit._execution.event_loop", "hostkit._execution.waiter", "hostkit.testing"],
     "cronsim": ["hostkit.scheduling._cron"],
-    "faulthandler": ["hostkit._deadman"],
+    "faulthandler": ["hostkit._process.watchdog"],
     "procrastinate": ["hostkit.ext.procrastinate"],
-    "pydantic": ["hostkit._settings", "hostkit.cli"],
-    "pydantic_settings": ["hostkit._settings", "hostkit.cli"],
+    "pydantic": ["hostkit._config.settings", "hostkit.cli"],
+    "pydantic_settings": ["hostkit._config.settings", "hostkit.cli"],
     "pytest": ["hostkit.testing.pytest_plugin"],
-    "signal": ["hostkit._signals"],
+    "signal": ["hostkit._process.signals"],
     "starlette": ["hostkit.ext.dashboard"],
-    "trio": ["hostkit._root_task", "hostkit._waiter", "hostkit.testing"],
+    "trio": ["hostkit._execution.event_loop", "hostkit._execution.waiter", "hostkit.testing"],
     "uvicorn": ["hostkit.ext.uvicorn"],
 }
 EVERYBODY_S = frozenset({"anyio", "hostkit", "loguru"})
@@ -264,7 +271,7 @@ def imports_what_is_its_own(module: Module) -> Iterator[str]:
 
 def leaves_loguru_alone(module: Module) -> Iterator[str]:
     """Only `_logging` sets loguru up."""
-    if module.name != "hostkit._logging":
+    if module.name != "hostkit._config.logging":
         for use in module.uses():
             owner, _, name = use.rpartition(".")
             if owner == "loguru.logger" and name in LOGURU_SET_UP:
@@ -273,7 +280,7 @@ def leaves_loguru_alone(module: Module) -> Iterator[str]:
 
 def leaves_the_wall_clock_alone(module: Module) -> Iterator[str]:
     """Only `_clock` reads the wall clock."""
-    if module.name != "hostkit._clock":
+    if module.name != "hostkit._values.clock":
         yield from (f"reads the wall clock: {use}" for use in module.uses() if use in WALL_CLOCK)
 
 
@@ -281,7 +288,7 @@ def computes_only(module: Module) -> Iterator[str]:
     """A schedule computes times: it waits for nothing and reads no clock."""
     if module.name in SCHEDULES:
         for name in module.imports(type_only=False):
-            if name.partition(".")[0] in {"anyio", "threading", "time"} or within(name, "hostkit._clock"):
+            if name.partition(".")[0] in {"anyio", "threading", "time"} or within(name, "hostkit._values.clock"):
                 yield f"is a schedule and imports {name}"
 
 
@@ -312,7 +319,7 @@ def sorts_its_names(module: Module) -> Iterator[str]:
             if list(names) != sorted(names, key=lambda name: (not name.isupper(), not name[0].isupper(), name)):
                 yield "has an unsorted __all__"
             return
-    if module.is_package:
+    if module.is_package and not module.name.rpartition(".")[2].startswith("_"):
         yield "has no __all__"
 
 
@@ -419,44 +426,60 @@ def test_finds_what_is_loaded() -> None:
 
 BAD = [
     ("hostkit._nowhere", "import math", "has no floor"),
-    ("hostkit._options", "from hostkit._service import HostedService", "imports hostkit._service.HostedService, which"),
-    ("hostkit._options", "from hostkit import HostBuilder", "imports hostkit.HostBuilder, which is above it"),
-    ("hostkit._options", "from . import _host", "imports hostkit._host, which is above it"),
-    ("hostkit._options", "def f():\n    import hostkit._host", "imports hostkit._host, which is above it"),
-    ("hostkit._service", "if TYPE_CHECKING:\n    from hostkit._host import Host", "imports hostkit._host.Host, which"),
-    ("hostkit._host", "from hostkit.ext.uvicorn import WebServer", "imports hostkit.ext.uvicorn.WebServer, which"),
-    ("hostkit._host", "import hostkit.cli", "imports hostkit.cli, which is above it"),
-    ("hostkit._host", "from hostkit import testing", "imports hostkit.testing, which is above it"),
-    ("hostkit._host", "import asyncio", "imports asyncio"),
-    ("hostkit._host", "def f():\n    from trio import lowlevel", "imports trio"),
-    ("hostkit._options", "from pydantic import Field", "imports pydantic"),
-    ("hostkit._builder", "import pydantic_settings as settings", "imports pydantic_settings"),
-    ("hostkit._host", "import signal", "imports signal"),
-    ("hostkit._signals", "import faulthandler", "imports faulthandler"),
+    (
+        "hostkit._config.options",
+        "from hostkit._core.service import HostedService",
+        "imports hostkit._core.service.HostedService, which",
+    ),
+    ("hostkit._config.options", "from hostkit import HostBuilder", "imports hostkit.HostBuilder, which is above it"),
+    ("hostkit._config.options", "from .._core import host", "imports hostkit._core.host, which is above it"),
+    (
+        "hostkit._config.options",
+        "def f():\n    import hostkit._core.host",
+        "imports hostkit._core.host, which is above it",
+    ),
+    (
+        "hostkit._core.service",
+        "if TYPE_CHECKING:\n    from hostkit._core.host import Host",
+        "imports hostkit._core.host.Host, which",
+    ),
+    ("hostkit._core.host", "from hostkit.ext.uvicorn import WebServer", "imports hostkit.ext.uvicorn.WebServer, which"),
+    ("hostkit._core.host", "import hostkit.cli", "imports hostkit.cli, which is above it"),
+    ("hostkit._core.host", "from hostkit import testing", "imports hostkit.testing, which is above it"),
+    ("hostkit._core.host", "import asyncio", "imports asyncio"),
+    ("hostkit._core.host", "def f():\n    from trio import lowlevel", "imports trio"),
+    ("hostkit._config.options", "from pydantic import Field", "imports pydantic"),
+    ("hostkit._core.builder", "import pydantic_settings as settings", "imports pydantic_settings"),
+    ("hostkit._core.host", "import signal", "imports signal"),
+    ("hostkit._process.signals", "import faulthandler", "imports faulthandler"),
     ("hostkit.scheduling._calendar", "from cronsim import CronSim", "imports cronsim"),
     ("hostkit.cli", "import uvicorn", "imports uvicorn"),
     ("hostkit.ext.uvicorn", "import starlette", "imports starlette"),
-    ("hostkit._host", "import requests", "imports requests, which is no dependency"),
-    ("hostkit._host", "from loguru import logger\nlogger.remove()", "sets loguru up: loguru.logger.remove"),
+    ("hostkit._core.host", "import requests", "imports requests, which is no dependency"),
+    ("hostkit._core.host", "from loguru import logger\nlogger.remove()", "sets loguru up: loguru.logger.remove"),
     ("hostkit.cli", "import loguru\nloguru.logger.add(print)", "sets loguru up: loguru.logger.add"),
-    ("hostkit._host", "import time\nx = time.time()", "reads the wall clock: time.time"),
-    ("hostkit._host", "from time import time as t\nx = t()", "reads the wall clock: time.time"),
+    ("hostkit._core.host", "import time\nx = time.time()", "reads the wall clock: time.time"),
+    ("hostkit._core.host", "from time import time as t\nx = t()", "reads the wall clock: time.time"),
     (
-        "hostkit._host",
+        "hostkit._core.host",
         "from datetime import datetime\nx = datetime.now()",
         "reads the wall clock: datetime.datetime.now",
     ),
-    ("hostkit._host", "import datetime as d\nx = d.datetime.utcnow", "reads the wall clock: datetime.datetime.utcnow"),
+    (
+        "hostkit._core.host",
+        "import datetime as d\nx = d.datetime.utcnow",
+        "reads the wall clock: datetime.datetime.utcnow",
+    ),
     ("hostkit.scheduling._every", "import anyio", "is a schedule and imports anyio"),
-    ("hostkit.scheduling._every", "from hostkit import _clock", "is a schedule and imports hostkit._clock"),
+    ("hostkit.scheduling._every", "from hostkit._values import clock", "is a schedule and imports hostkit._values"),
     (
         "hostkit.scheduling",
-        "from hostkit._supervisor import x",
-        "is an ordinary service and imports hostkit._supervisor.x",
+        "from hostkit._core.supervisor import x",
+        "is an ordinary service and imports hostkit._core.supervisor.x",
     ),
     ("hostkit.scheduling", "from hostkit.jobs import Retry", "is an ordinary service and imports hostkit.jobs.Retry"),
     ("hostkit.jobs", "import hostkit.scheduling", "is an ordinary service and imports hostkit.scheduling"),
-    ("hostkit._host", "x = 1\n" * 401, "has 401 lines"),
+    ("hostkit._core.host", "x = 1\n" * 401, "has 401 lines"),
     ("hostkit.events", "__all__ = ['b', 'a']", "has an unsorted __all__"),
     ("hostkit.testing", "import math", "has no __all__"),
 ]
@@ -473,18 +496,18 @@ def test_finds_what_breaks_a_rule(name: str, source: str, complaint: str) -> Non
 
 
 GOOD = [
-    ("hostkit._settings", "from pydantic_settings import BaseSettings"),
-    ("hostkit._host", "from loguru import logger\nlogger.info('started')\nnames = set()\nnames.add(1)"),
-    ("hostkit._host", "from hostkit import _clock, events\nx = _clock.now()"),
-    ("hostkit._host", "import time\nx = time.monotonic()"),
-    ("hostkit._host", "if TYPE_CHECKING:\n    from pydantic_settings import BaseSettings"),
-    ("hostkit._clock", "from datetime import datetime\nx = datetime.now()"),
-    ("hostkit._logging", "from loguru import logger\nlogger.remove()"),
+    ("hostkit._config.settings", "from pydantic_settings import BaseSettings"),
+    ("hostkit._core.host", "from loguru import logger\nlogger.info('started')\nnames = set()\nnames.add(1)"),
+    ("hostkit._core.host", "from hostkit import events\nfrom hostkit._values import clock\nx = clock.now()"),
+    ("hostkit._core.host", "import time\nx = time.monotonic()"),
+    ("hostkit._core.host", "if TYPE_CHECKING:\n    from pydantic_settings import BaseSettings"),
+    ("hostkit._values.clock", "from datetime import datetime\nx = datetime.now()"),
+    ("hostkit._config.logging", "from loguru import logger\nlogger.remove()"),
     ("hostkit.scheduling._cron", "def f():\n    import cronsim"),
     ("hostkit.scheduling._every", "from hostkit.scheduling._words import in_words\nfrom datetime import datetime"),
-    ("hostkit.scheduling._scheduler", "from hostkit._daemon_threads import DaemonThreads"),
+    ("hostkit.scheduling._scheduler", "from hostkit._execution.daemon_thread import DaemonThreads"),
     ("hostkit.ext.dashboard._page", "import starlette"),
-    ("hostkit._host", "x = 1\n" * 400),
+    ("hostkit._core.host", "x = 1\n" * 400),
 ]
 
 

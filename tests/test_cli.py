@@ -108,7 +108,7 @@ def refusal(capfd: Output, *arguments: str) -> list[str]:
         (["run", "nowhere"], "no such module: 'nowhere'"),
         (["run", "app:nowhere"], "'app' has no nowhere"),
         (["run", "app:builder"], "not a host, but a builder that was built already; give the host that it has made"),
-        (["run", "app.py:HostBuilder"], "not a host: <class 'hostkit._builder.HostBuilder'>; give a Host, "),
+        (["run", "app.py:HostBuilder"], "not a host: <class 'hostkit._core.builder.HostBuilder'>; give a Host, "),
         (["run", "app.py", "--wrong"], "error parsing CLI: unrecognized arguments: --wrong"),
         (["run", "program.py"], "--directory (or DIRECTORY) is required"),
         (["show", "nowhere.py"], "no such file: 'nowhere.py'"),

@@ -9,7 +9,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from hostkit._daemon_threads import DaemonThreads, any_call_runs
+from hostkit._execution.daemon_thread import DaemonThreads, any_call_runs
 
 WHO: ContextVar[str] = ContextVar("WHO", default="nobody")
 

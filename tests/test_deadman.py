@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from hostkit import _deadman
-from hostkit._deadman import FLUSH_TIMEOUT, LAST_MARGIN, NAMING_MARGIN, DeadMan
+from hostkit._process import watchdog as _deadman
+from hostkit._process.watchdog import FLUSH_TIMEOUT, LAST_MARGIN, NAMING_MARGIN, DeadMan
 
 
 class Timer:

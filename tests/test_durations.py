@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from hostkit._durations import NOT_GIVEN, to_number, to_period, to_positive_period, to_seconds
+from hostkit._values.durations import NOT_GIVEN, to_number, to_period, to_positive_period, to_seconds
 
 # More than a float holds.
 HUGE = 10**400

@@ -4,7 +4,7 @@ import pytest
 from anyio import get_cancelled_exc_class
 
 from hostkit import HostFailedError, ServiceStuckError, StopTimeoutError
-from hostkit._failures import Failures, exit_code_of, sort_out
+from hostkit._core.failures import Failures, exit_code_of, sort_out
 
 
 @pytest.fixture

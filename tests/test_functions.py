@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 
-from hostkit._functions import hyphenated, name_of, takes_token
+from hostkit._values.functions import hyphenated, name_of, takes_token
 
 
 class LogCleanup:

@@ -17,7 +17,7 @@ from children import PYTHON, Child
 from puppet import Puppet, PuppetError, build, trace
 
 from hostkit import HostFailedError, HostOptions, HostState, HostStateError, StoppingToken
-from hostkit._host_thread import _Calls
+from hostkit._process.host_thread import _Calls
 
 ONLY_UNIX = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 BACKENDS = [
@@ -327,7 +327,7 @@ class TestStuck:
             released.wait()
 
         host, _ = build(block, options=HASTY)
-        monkeypatch.setattr("hostkit._host_thread.MARGIN", 0)
+        monkeypatch.setattr("hostkit._process.host_thread.MARGIN", 0)
         thread = host.start_in_thread()
 
         with pytest.raises(

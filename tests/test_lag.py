@@ -8,8 +8,9 @@ import pytest
 from loguru import logger
 from puppet import Plain
 
-from hostkit import HostBuilder, HostOptions, StoppingToken, _lag
-from hostkit._lag import LagMonitor
+from hostkit import HostBuilder, HostOptions, StoppingToken
+from hostkit._process import lag as _lag
+from hostkit._process.lag import LagMonitor
 
 pytestmark = pytest.mark.real_time
 

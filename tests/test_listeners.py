@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from loguru import logger
 
-from hostkit._listeners import Listeners
+from hostkit._core.listeners import Listeners
 from hostkit.events import HostEvent, HostStarted, HostStopped, StopRequested
 
 STARTED, REQUESTED, STOPPED = HostStarted(1.0, 0, 0.0), StopRequested(2.0, "done"), HostStopped(3.0, "done", 0, 1.0)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from hostkit import Host, HostBuilder, HostOptions, HostSettings, LoadError
-from hostkit._loading import Target, load, make_host
-from hostkit._options import WrongSettingsError, main_module_name
+from hostkit._command.target import Target, load, make_host
+from hostkit._config.options import WrongSettingsError, main_module_name
 
 HOST = "from hostkit import HostBuilder, HostOptions\n"
 

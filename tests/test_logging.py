@@ -17,8 +17,8 @@ from children import PYTHON, Child
 from loguru import logger
 
 from hostkit import BackgroundService, HostBuilder, HostedService, HostOptions, StoppingToken, events
-from hostkit._logging import LEVELS, EventLog, LogContexts, complete, log, log_error
-from hostkit._options import LOG_LEVELS
+from hostkit._config.logging import LEVELS, EventLog, LogContexts, complete, log, log_error
+from hostkit._config.options import LOG_LEVELS
 
 if TYPE_CHECKING:
     from loguru import Message, Record
@@ -327,7 +327,7 @@ def test_a_host_that_owns_its_process_writes_json(tmp_path: Path) -> None:
     ]
     assert all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}[+-]", line["time"]) for line in lines)
     assert lines[1]["disk"] == "/dev/sda1"
-    assert lines[1]["object"].startswith("<hostkit._stopping.StoppingToken object")
+    assert lines[1]["object"].startswith("<hostkit._tokens.stopping_token.StoppingToken object")
     assert [line.get("exception", "").startswith("Traceback (most recent call last):\n") for line in lines] == [
         True,
         False,
@@ -342,7 +342,7 @@ def test_what_is_bound_replaces_nothing(tmp_path: Path) -> None:
     code = """
         from loguru import logger
         from hostkit import HostOptions
-        from hostkit._logging import configure
+        from hostkit._config.logging import configure
         configure(HostOptions(log_format="json"))
         logger.bind(level="mine", message="mine", time="mine", logger="mine", more="kept").info("line")
     """
@@ -360,7 +360,7 @@ def test_leaves_the_environment_as_it_was(tmp_path: Path, monkeypatch: pytest.Mo
     code = """
         import os, sysconfig
         from hostkit import HostOptions
-        from hostkit._logging import configure
+        from hostkit._config.logging import configure
         schemes = sysconfig.get_scheme_names
         configure(HostOptions())
         from loguru import logger
@@ -383,7 +383,7 @@ def test_needs_no_standard_error(tmp_path: Path) -> None:
         import logging, sys
         from loguru import logger
         from hostkit import HostOptions
-        from hostkit._logging import configure
+        from hostkit._config.logging import configure
         sys.stderr = None
         configure(HostOptions())
         logger.error("line")

@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 from hostkit import HostOptions
-from hostkit._options import CHECKS, OPTION_NAMES, default_dump_signal, main_module_name, set_outside
+from hostkit._config.options import CHECKS, OPTION_NAMES, default_dump_signal, main_module_name, set_outside
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from contextvars import ContextVar, copy_context
 import anyio
 import pytest
 
-from hostkit._own_context import OwnContext
-from hostkit._where import coroutine_line
+from hostkit._execution.context import OwnContext
+from hostkit._execution.stack import coroutine_line
 
 WHO: ContextVar[str] = ContextVar("WHO", default="nobody")
 

@@ -8,7 +8,7 @@ import pytest
 from puppet import QUIET
 
 from hostkit import Host, HostBuilder
-from hostkit._process import _Ownership
+from hostkit._process.owner import _Ownership
 
 
 class Left(BaseException):

@@ -10,7 +10,7 @@ import anyio
 import pytest
 from anyio import CancelScope, Event, create_task_group
 
-from hostkit._root_task import RootTask, loop_is_running
+from hostkit._execution.event_loop import RootTask, loop_is_running
 from hostkit.testing import virtual_time
 
 PATIENCE = 20

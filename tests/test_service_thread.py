@@ -8,8 +8,8 @@ import anyio
 import pytest
 from anyio import CancelScope, create_task_group
 
-from hostkit._root_task import RootTask
-from hostkit._service_thread import ServiceThread
+from hostkit._core.service_thread import ServiceThread
+from hostkit._execution.event_loop import RootTask
 
 PATIENCE = 20
 """Real seconds for a thread to do what it does at once."""

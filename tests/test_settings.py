@@ -11,8 +11,8 @@ from pydantic import AliasChoices, BaseModel, Field, SecretStr, ValidationError,
 from pydantic_settings import BaseSettings, CliApp, PydanticBaseSettingsSource, SettingsConfigDict
 
 from hostkit import HostBuilder, HostOptions, HostSettings
-from hostkit._options import OPTION_NAMES, PREFIX, WrongSettingsError
-from hostkit._settings import parse, read_flags, read_settings, to_options
+from hostkit._config.options import OPTION_NAMES, PREFIX, WrongSettingsError
+from hostkit._config.settings import parse, read_flags, read_settings, to_options
 
 S = TypeVar("S", bound=HostSettings)
 SECRET = "hunter2"  # noqa: S105  # what must not be shown

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 import anyio
 import pytest
 
-from hostkit import _signals
-from hostkit._signals import Signals, error_descriptor, leave_by_signal, write_error
+from hostkit._process import signals as _signals
+from hostkit._process.signals import Signals, error_descriptor, leave_by_signal, write_error
 
 
 class Receiver:

@@ -22,8 +22,8 @@ from hostkit import (
     StoppingToken,
     ThreadStoppingToken,
 )
-from hostkit._overview import overview, overview_json
-from hostkit._snapshot import status_lines
+from hostkit._command.show import overview, overview_json
+from hostkit._core.snapshot import status_lines
 from hostkit.jobs import JobQueue
 from hostkit.scheduling import Daily, Every, Scheduler
 
@@ -226,7 +226,7 @@ def test_an_overview_shows_schedules_and_queues() -> None:
 def test_an_overview_imports_neither_schedules_nor_queues() -> None:
     """A host without them is shown without importing their modules."""
     code = (
-        "import sys; from hostkit import HostBuilder, HostOptions; from hostkit._overview import overview;"
+        "import sys; from hostkit import HostBuilder, HostOptions; from hostkit._command.show import overview;"
         "print(overview(HostBuilder(HostOptions()).build()));"
         "assert not {'hostkit.scheduling', 'hostkit.jobs'} & set(sys.modules)"
     )

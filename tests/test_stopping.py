@@ -11,7 +11,7 @@ from anyio import create_memory_object_stream, create_task_group, current_time
 from checkpoints import gives_others_a_turn, is_cancelled_in, stop_at
 
 from hostkit import StoppingToken
-from hostkit._functions import is_async, is_generator, require_sync
+from hostkit._values.functions import is_async, is_generator, require_sync
 
 
 class Owner:

@@ -8,7 +8,8 @@ from functools import partial
 
 import pytest
 
-from hostkit import ThreadStoppingToken, _thread_stopping
+from hostkit import ThreadStoppingToken
+from hostkit._tokens import thread_stopping_token as _thread_stopping
 
 PATIENCE = 20
 """Real seconds for a thread to do what it does at once."""

@@ -8,7 +8,7 @@ import anyio
 import pytest
 from anyio import create_task_group, wait_all_tasks_blocked
 
-from hostkit._where import coroutine_line, frame_line, task_lines, thread_line
+from hostkit._execution.stack import coroutine_line, frame_line, task_lines, thread_line
 
 PATIENCE = 20
 """Real seconds for a thread to do what it does at once."""
@@ -143,7 +143,7 @@ async def test_a_running_coroutine_of_a_library_has_the_line_below_it() -> None:
 
 # As if it were hostkit's.
 hosted: Callable[[Callable[[], Awaitable[None]]], Coroutine[object, object, None]] = FunctionType(
-    outer.__code__, {"__name__": "hostkit._run"}
+    outer.__code__, {"__name__": "hostkit._core.service_run"}
 )
 
 

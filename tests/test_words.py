@@ -10,9 +10,9 @@ from loguru import logger
 from puppet import Plain, Puppet, build
 
 from hostkit import Backoff, HostBuilder, HostFailedError, HostOptions, Restart, StoppingToken
-from hostkit._logging import log, log_error
-from hostkit._signals import Signals
-from hostkit._words import add_note, repr_of, text_of
+from hostkit._config.logging import log, log_error
+from hostkit._process.signals import Signals
+from hostkit._values.text import add_note, repr_of, text_of
 from hostkit.jobs import JobQueue, JobState, Retry
 from hostkit.scheduling import Every, Outcome, Scheduler
 

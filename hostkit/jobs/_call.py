@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from hostkit import StoppingToken, ThreadStoppingToken
-from hostkit._own_context import OwnContext
+from hostkit._execution.context import OwnContext
 from hostkit.jobs._job import Job
 from hostkit.jobs._kinds import kind_of
 from hostkit.jobs._log import Notes
 
 if TYPE_CHECKING:
-    from hostkit._daemon_threads import ThreadCall
+    from hostkit._execution.daemon_thread import ThreadCall
     from hostkit.jobs._desk import Desk
 
 AnyJob = Job[object]

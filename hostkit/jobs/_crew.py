@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from hostkit import StoppingToken
-from hostkit._daemon_threads import DaemonThreads
+from hostkit._execution.daemon_thread import DaemonThreads
 from hostkit.jobs._job import Job
 from hostkit.jobs._worker import Worker
 

@@ -7,8 +7,8 @@ from datetime import datetime
 
 import anyio
 
-from hostkit._root_task import RootTask
-from hostkit._words import add_note, repr_of
+from hostkit._execution.event_loop import RootTask
+from hostkit._values.text import add_note, repr_of
 from hostkit.jobs._crew import Crew
 from hostkit.jobs._errors import JobStateError, QueueFullError
 from hostkit.jobs._intake import Intake, When

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Concatenate, ParamSpec, TypeVar, overload
 
 from hostkit import StoppingToken, ThreadStoppingToken
-from hostkit._durations import Duration, to_seconds
+from hostkit._values.durations import Duration, to_seconds
 from hostkit.jobs._errors import QueueFullError
 from hostkit.jobs._intake import Intake, When
 from hostkit.jobs._job import Job

@@ -1,7 +1,7 @@
 """What a queue raises of its own, and the one error that is for jobs to raise."""
 
-from hostkit._durations import Duration, to_seconds
-from hostkit._errors import HostkitError
+from hostkit._values.durations import Duration, to_seconds
+from hostkit._values.errors import HostkitError
 
 
 class QueueFullError(HostkitError):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from hostkit import HostStateError
-from hostkit._functions import name_of
+from hostkit._values.functions import name_of
 from hostkit.jobs._errors import QueueClosedError, QueueFullError
 from hostkit.jobs._job import Job, JobState
 from hostkit.jobs._kinds import KINDS, kind_of

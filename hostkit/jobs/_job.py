@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 import anyio
 
-from hostkit._functions import name_of
+from hostkit._values.functions import name_of
 from hostkit.jobs._errors import JobStateError
 from hostkit.jobs._options import Options
 

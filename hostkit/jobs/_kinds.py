@@ -6,7 +6,7 @@ from types import FunctionType, MethodType
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
-from hostkit._functions import is_async, is_generator, takes_token
+from hostkit._values.functions import is_async, is_generator, takes_token
 
 
 class Kind(NamedTuple):

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from hostkit._log_level import log_level
-from hostkit._words import repr_of
+from hostkit._config.log_level import log_level
+from hostkit._values.text import repr_of
 from hostkit.jobs._job import Job
 
 AnyJob = Job[object]

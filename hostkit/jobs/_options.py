@@ -3,7 +3,7 @@
 import math
 from collections.abc import Hashable
 
-from hostkit._durations import Duration, to_seconds
+from hostkit._values.durations import Duration, to_seconds
 from hostkit.jobs._retry import Retry
 
 

@@ -7,9 +7,9 @@ from inspect import isawaitable
 import anyio
 
 from hostkit import BackgroundService, StoppingToken
-from hostkit._clock import now as wall_clock
-from hostkit._durations import Duration
-from hostkit._functions import require_sync
+from hostkit._values.clock import now as wall_clock
+from hostkit._values.durations import Duration
+from hostkit._values.functions import require_sync
 from hostkit.jobs._desk import Desk
 from hostkit.jobs._enqueuer import Enqueuer
 from hostkit.jobs._job import Job, JobState

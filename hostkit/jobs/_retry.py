@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hostkit._backoff import Backoff
-from hostkit._durations import Duration, to_seconds
-from hostkit._functions import require_sync
+from hostkit._values.backoff import Backoff
+from hostkit._values.durations import Duration, to_seconds
+from hostkit._values.functions import require_sync
 from hostkit.jobs._errors import RetryAfterError
 
 Errors = type[Exception] | tuple[type[Exception], ...]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from hostkit._own_context import OwnContext
+from hostkit._execution.context import OwnContext
 from hostkit.jobs._call import Call, HeardCancellationError
 from hostkit.jobs._errors import JobCancelledError
 from hostkit.jobs._job import Job, JobState

@@ -9,7 +9,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from hostkit import StoppingToken
-from hostkit._daemon_threads import DaemonThreads
+from hostkit._execution.daemon_thread import DaemonThreads
 from hostkit.scheduling._agenda import LONGEST_WAIT, Calendar, Due, Intervals
 from hostkit.scheduling._clock import Clock, Reading
 from hostkit.scheduling._job import ScheduledJob

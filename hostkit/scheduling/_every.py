@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from hostkit._durations import NOT_GIVEN, Duration, to_positive_period
+from hostkit._values.durations import NOT_GIVEN, Duration, to_positive_period
 from hostkit.scheduling._schedule import Schedule
 from hostkit.scheduling._words import in_words
 

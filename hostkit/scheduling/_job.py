@@ -6,8 +6,8 @@ from datetime import datetime
 from inspect import signature
 from typing import Protocol, TypedDict
 
-from hostkit._durations import Duration, to_seconds
-from hostkit._functions import is_async, is_generator, takes_token
+from hostkit._values.durations import Duration, to_seconds
+from hostkit._values.functions import is_async, is_generator, takes_token
 from hostkit.scheduling._policies import Missed, Overlap
 from hostkit.scheduling._run_record import Run
 from hostkit.scheduling._schedule import Schedule

@@ -3,8 +3,8 @@
 from contextvars import copy_context
 from typing import TYPE_CHECKING
 
-from hostkit._log_level import log_level
-from hostkit._words import repr_of
+from hostkit._config.log_level import log_level
+from hostkit._values.text import repr_of
 from hostkit.scheduling._run_record import Outcome, Run
 
 if TYPE_CHECKING:

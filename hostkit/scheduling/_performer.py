@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import anyio
 
 from hostkit import StoppingToken, ThreadStoppingToken
-from hostkit._daemon_threads import DaemonThreads, ThreadCall
+from hostkit._execution.daemon_thread import DaemonThreads, ThreadCall
 from hostkit.scheduling._log import Notes, RunLog
 from hostkit.scheduling._run_record import Outcome, Run
 from hostkit.scheduling._runners import Step

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import anyio
 from anyio.lowlevel import checkpoint
 
-from hostkit._own_context import OwnContext
+from hostkit._execution.context import OwnContext
 from hostkit.scheduling._run_record import Run
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from typing import TypeVar, Unpack
 import anyio
 
 from hostkit import BackgroundService, ServiceStuckError, StoppingToken
-from hostkit._clock import now as wall_clock
-from hostkit._daemon_threads import DaemonThreads, ThreadCall
-from hostkit._durations import Duration
-from hostkit._functions import name_of, require_sync
-from hostkit._root_task import RootTask
+from hostkit._execution.daemon_thread import DaemonThreads, ThreadCall
+from hostkit._execution.event_loop import RootTask
+from hostkit._values.clock import now as wall_clock
+from hostkit._values.durations import Duration
+from hostkit._values.functions import name_of, require_sync
 from hostkit.scheduling._clock import Clock, in_utc
 from hostkit.scheduling._engine import Engine
 from hostkit.scheduling._job import JobFunction, JobOptions, ScheduledJob

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 from anyio import NoEventLoopError, to_thread
 
-from hostkit._daemon_threads import any_call_runs
+from hostkit._execution.daemon_thread import any_call_runs
 from hostkit.testing import _waiting
 from hostkit.testing._virtual_time import DeadlockError
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hostkit._stopping import StoppingToken
-from hostkit._thread_stopping import ThreadStoppingToken
+from hostkit._tokens.stopping_token import StoppingToken
+from hostkit._tokens.thread_stopping_token import ThreadStoppingToken
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import trio
 from trio.testing import MockClock, active_thread_count
 
-from hostkit._daemon_threads import any_call_runs
+from hostkit._execution.daemon_thread import any_call_runs
 from hostkit.testing import _waiting
 from hostkit.testing._virtual_time import DeadlockError
 

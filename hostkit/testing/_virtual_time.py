@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hostkit._errors import HostkitError
+from hostkit._values.errors import HostkitError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from hostkit._where import coroutine_line
+from hostkit._execution.stack import coroutine_line
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

@@ -32,7 +32,7 @@ def fault(name: str, module: str, words: str, old: str, new: str, *tests: str) -
 LADDER = (
     fault(
         "forward-stop-order",
-        "_ladder",
+        "_core/shutdown",
         "The step that started first is stopped first.",
         "        while self._turn >= 0 and not self._running[self._turn]:\n            self._turn -= 1\n",
         "        self._turn = next((number for number, left in enumerate(self._running) if left), -1)\n",
@@ -41,7 +41,7 @@ LADDER = (
     ),
     fault(
         "stops-all-at-once",
-        "_ladder",
+        "_core/shutdown",
         "Every step is told at once.",
         "        for supervisor in self._life.steps[self._turn]:\n            supervisor.tell()\n            timeout",
         "        for supervisor in [one for step in self._life.steps for one in step]:\n"
@@ -51,7 +51,7 @@ LADDER = (
     ),
     fault(
         "budget-restarts-with-each-step",
-        "_ladder",
+        "_core/shutdown",
         "Every step has the whole shutdown timeout for itself.",
         "        for supervisor in self._life.steps[self._turn]:\n            supervisor.tell()\n            timeout",
         "        self.begin(self._life.time())\n"
@@ -61,7 +61,7 @@ LADDER = (
     ),
     fault(
         "cancellation-budget-for-each-step",
-        "_ladder",
+        "_core/shutdown",
         "Every step has the whole cancellation timeout for itself.",
         "share = (self.leave_at - now) / (len(pending) - position)",
         "share = self._cancellation_timeout",
@@ -70,7 +70,7 @@ LADDER = (
     ),
     fault(
         "first-takes-all",
-        "_ladder",
+        "_core/shutdown",
         "The first step that has to be cancelled may use up the time of all others.",
         "share = (self.leave_at - now) / (len(pending) - position)",
         "share = self.leave_at - now",
@@ -79,7 +79,7 @@ LADDER = (
     ),
     fault(
         "shares-shrink",
-        "_ladder",
+        "_core/shutdown",
         "The last to be cancelled has a smaller share than the first.",
         "share = (self.leave_at - now) / (len(pending) - position)",
         "share = (self.leave_at - now) / len(pending)",
@@ -89,7 +89,7 @@ LADDER = (
     ),
     fault(
         "forced-in-forward-order",
-        "_ladder",
+        "_core/shutdown",
         "After the shutdown timeout the step that started first is cancelled first.",
         "for number in range(self._turn, -1, -1) if self._running[number]",
         "for number in range(self._turn + 1) if self._running[number]",
@@ -98,7 +98,7 @@ LADDER = (
     ),
     fault(
         "cancelled-before-told",
-        "_ladder",
+        "_core/shutdown",
         "What is forced is cancelled without having seen its token.",
         "                supervisor.tell()\n            for supervisor in self._life.steps[number]:\n",
         "",
@@ -107,7 +107,7 @@ LADDER = (
     ),
     fault(
         "never-cancels",
-        "_ladder",
+        "_core/shutdown",
         "After the shutdown timeout services are told but not cancelled.",
         "                supervisor.cancel(reason)\n",
         "                pass\n",
@@ -116,7 +116,7 @@ LADDER = (
     ),
     fault(
         "pending-start-goes-on",
-        "_ladder",
+        "_core/shutdown",
         "A stop does not cancel the start that is pending.",
         "            supervisor.cut()\n            if not supervisor.ended:\n",
         "            if not supervisor.ended:\n",
@@ -125,7 +125,7 @@ LADDER = (
     ),
     fault(
         "deaf-start-uses-the-whole-budget",
-        "_ladder",
+        "_core/shutdown",
         "A start that ignores its cancellation is waited for until the very end.",
         "self._watched[supervisor] = min(self.stop_at + self._cancellation_timeout, self.leave_at)",
         "pass",
@@ -134,7 +134,7 @@ LADDER = (
     ),
     fault(
         "deaf-start-outlives-the-budget",
-        "_ladder",
+        "_core/shutdown",
         "A start that ignores its cancellation has more than the cancellation timeout.",
         "min(self.stop_at + self._cancellation_timeout, self.leave_at)",
         "self.cancel_at + self._cancellation_timeout",
@@ -143,7 +143,7 @@ LADDER = (
     ),
     fault(
         "stop-timeout-ignored",
-        "_ladder",
+        "_core/shutdown",
         "The stop_timeout of a service means nothing.",
         "if timeout is not None and not supervisor.ended:",
         "if timeout is not None and supervisor.ended:",
@@ -151,7 +151,7 @@ LADDER = (
     ),
     fault(
         "stop-timeout-counts-from-the-stop",
-        "_ladder",
+        "_core/shutdown",
         "The stop_timeout of a service counts from the stop of the host, not from its turn.",
         "self._watched.setdefault(supervisor, self._life.time() + timeout)",
         "self._watched.setdefault(supervisor, self.stop_at + timeout)",
@@ -160,7 +160,7 @@ LADDER = (
     ),
     fault(
         "cancelled-by-its-own-timeout-never-abandoned",
-        "_ladder",
+        "_core/shutdown",
         "A service that ignores the cancellation after its stop_timeout holds up those before it.",
         "                    late.append(supervisor)\n",
         "                    self._watched[supervisor] = self.leave_at\n",
@@ -168,7 +168,7 @@ LADDER = (
     ),
     fault(
         "second-stage-of-a-hurry-at-the-old-time",
-        "_ladder",
+        "_core/shutdown",
         "A second signal cancels at once, but what ignores that is left only at the old last instant.",
         "            self.cancel_at = now\n            self._lay_last(now)\n",
         "            self.cancel_at = now\n",
@@ -177,7 +177,7 @@ LADDER = (
     ),
     fault(
         "hurry-before-the-stop-forgotten",
-        "_ladder",
+        "_core/shutdown",
         "A second signal that is seen before the stop has begun is forgotten.",
         "self.cancel_at = self._life.time() if self._hurried else at + self._shutdown_timeout",
         "self.cancel_at = at + self._shutdown_timeout",
@@ -185,7 +185,7 @@ LADDER = (
     ),
     fault(
         "hurry-lengthens",
-        "_ladder",
+        "_core/shutdown",
         "A second signal after the shutdown timeout gives everybody new time.",
         "if self.stop_at < math.inf and now < self.cancel_at:",
         "if self.stop_at < math.inf:",
@@ -193,7 +193,7 @@ LADDER = (
     ),
     fault(
         "no-last-chance",
-        "_ladder",
+        "_core/shutdown",
         "What would end within one turn of the loop is abandoned where no time is left.",
         "LAST_ROUNDS = 10",
         "LAST_ROUNDS = 0",
@@ -203,7 +203,7 @@ LADDER = (
     ),
     fault(
         "forced-stop-hook-not-cancelled",
-        "_ladder",
+        "_core/shutdown",
         "A stop() that begins after the shutdown timeout is not cancelled at the end.",
         "            supervisor.cancel_everything()\n",
         '            supervisor.cancel("no time is left")\n',
@@ -212,7 +212,7 @@ LADDER = (
     ),
     fault(
         "group-waited-for-by-its-first-member",
-        "_ladder",
+        "_core/shutdown",
         "The step before is told when one member of a group has ended.",
         "elif supervisor.step == self._turn and not self._running[self._turn]:",
         "elif supervisor.step == self._turn and supervisor is self._life.steps[self._turn][0]:",
@@ -221,7 +221,7 @@ LADDER = (
     ),
     fault(
         "deadman-not-told-of-the-deadline",
-        "_ladder",
+        "_core/shutdown",
         "A stop that a failure has begun does not arm the dead-man.",
         "        if self.on_deadline is not None:\n",
         "        if self.on_deadline is None:\n",
@@ -233,7 +233,7 @@ LADDER = (
 LIFE = (
     fault(
         "deadline-from-the-next-turn",
-        "_life",
+        "_core/lifecycle",
         "The stop counts from when the loop has heard of it, not from the request.",
         "self.ladder.begin(now if at is None else min(at, now))",
         "self.ladder.begin(now)",
@@ -242,7 +242,7 @@ LIFE = (
     ),
     fault(
         "start-goes-on-after-the-stop",
-        "_startup",
+        "_core/startup",
         "Further services start although the stop has been requested.",
         "        for step in life.steps:\n            if life.stopping:\n                break\n",
         "        for step in life.steps:\n",
@@ -251,7 +251,7 @@ LIFE = (
     ),
     fault(
         "next-step-starts-at-once",
-        "_startup",
+        "_core/startup",
         "A step does not wait until the one before is ready.",
         "                await self._wait_for(step, deadline)\n",
         "                await life.pause()\n",
@@ -260,7 +260,7 @@ LIFE = (
     ),
     fault(
         "step-ready-with-its-first-member",
-        "_startup",
+        "_core/startup",
         "A step counts as ready when one of its members is.",
         "            if not self._starting:\n                self._life.ring()\n",
         "            self._starting.clear()\n            self._life.ring()\n",
@@ -269,7 +269,7 @@ LIFE = (
     ),
     fault(
         "group-starts-one-by-one",
-        "_startup",
+        "_core/startup",
         "The members of a group start one after the other.",
         "        for step in life.steps:\n            if life.stopping:\n",
         "        for step in ([one] for members in life.steps for one in members):\n            if life.stopping:\n",
@@ -278,7 +278,7 @@ LIFE = (
     ),
     fault(
         "request-before-the-start-forgotten",
-        "_life",
+        "_core/lifecycle",
         "A stop that was requested before the start is forgotten.",
         "        self._lifetime._pass_on()  # what was asked for before the start\n",
         "",
@@ -286,7 +286,7 @@ LIFE = (
     ),
     fault(
         "startup-timeout-not-enforced",
-        "_startup",
+        "_core/startup",
         "A start may take as long as it likes.",
         "            await life.wait(deadline)\n",
         "            await life.wait()\n",
@@ -294,7 +294,7 @@ LIFE = (
     ),
     fault(
         "startup-timeout-for-each-step",
-        "_startup",
+        "_core/startup",
         "The startup timeout is one for each step.",
         "await self._wait_for(step, deadline)",
         "await self._wait_for(step, life.time() + (math.inf if self._timeout is None else self._timeout))",
@@ -303,7 +303,7 @@ LIFE = (
     ),
     fault(
         "late-start-names-everybody",
-        "_startup",
+        "_core/startup",
         "The error of a late start names services that were ready.",
         "[supervisor.name for supervisor in step if supervisor in self._starting]",
         "[supervisor.name for supervisor in step]",
@@ -312,7 +312,7 @@ LIFE = (
     ),
     fault(
         "failure-does-not-stop",
-        "_life",
+        "_core/lifecycle",
         "A failure is kept, and the host goes on.",
         '        self.begin_stop(f"{who} failed: {text_of(error)}")\n',
         "",
@@ -321,7 +321,7 @@ LIFE = (
     ),
     fault(
         "failure-while-stopping-lost",
-        "_life",
+        "_core/lifecycle",
         "What fails during the stop is not kept.",
         "        self.failures.add(error, service)\n",
         "        if not self.stopping:\n            self.failures.add(error, service)\n",
@@ -330,7 +330,7 @@ LIFE = (
     ),
     fault(
         "abandoned-not-counted",
-        "_life",
+        "_core/lifecycle",
         "What was abandoned does not release the waiters and has no exit code of its own.",
         "            self.failures.abandoned = True\n",
         "            self.failures.abandoned = False\n",
@@ -339,7 +339,7 @@ LIFE = (
     ),
     fault(
         "failed-start-calls-on-fatal",
-        "_life",
+        "_core/lifecycle",
         "A failed start is told as a crash of a running host.",
         "        self._crashed = self.started\n",
         "        self._crashed = True\n",
@@ -347,7 +347,7 @@ LIFE = (
     ),
     fault(
         "ends-although-a-loop-runs",
-        "_life",
+        "_core/lifecycle",
         "The host ends when one service has ended, although others run.",
         "if not self.started or self._executing or",
         "if not self.started or",
@@ -356,7 +356,7 @@ LIFE = (
     ),
     fault(
         "ends-although-resources-remain",
-        "_life",
+        "_core/lifecycle",
         "The host ends although services without a loop remain.",
         "        if all(loops):\n",
         "        if any(loops):\n",
@@ -364,7 +364,7 @@ LIFE = (
     ),
     fault(
         "ready-after-the-request",
-        "_life",
+        "_core/lifecycle",
         "The host is ready until the loop has heard of the stop.",
         "return self.started and not self.stopping and self._lifetime.stop_reason is None",
         "return self.started and not self.stopping",
@@ -374,7 +374,7 @@ LIFE = (
     ),
     fault(
         "healthy-while-restarting",
-        "_life",
+        "_core/lifecycle",
         "A host is healthy while a service waits to be restarted.",
         "supervisor.stalled or (supervisor.pending and supervisor.was_ready)",
         "supervisor.stalled",
@@ -383,7 +383,7 @@ LIFE = (
     ),
     fault(
         "cancelled-by-the-end-of-the-loop",
-        "_group",
+        "_core/service_group",
         "When the loop ends under the host, trio cancels the services all at once.",
         "with anyio.CancelScope(shield=True):\n            async with",
         "with anyio.CancelScope(shield=False):\n            async with",
@@ -391,7 +391,7 @@ LIFE = (
     ),
     fault(
         "end-of-the-loop-is-a-failure",
-        "_life",
+        "_core/lifecycle",
         "When the loop ends under the host, each service fails with a foreign cancellation.",
         "return self.root.cancelled or self.group.cancelled",
         "return False",
@@ -399,7 +399,7 @@ LIFE = (
     ),
     fault(
         "broken-group-cancels-the-stop",
-        "_group",
+        "_core/service_group",
         "A service that leaves a scope open cancels the host's own task too, and those that wait for their turn hang.",
         "with anyio.CancelScope(shield=True):\n                    await body()",
         "with anyio.CancelScope(shield=False):\n                    await body()",
@@ -407,7 +407,7 @@ LIFE = (
     ),
     fault(
         "broken-group-cancels-stop-hooks",
-        "_run",
+        "_core/service_run",
         "When a service has left a scope open, the stop() of another cannot await anything.",
         "with anyio.CancelScope(shield=True) as self._scope:\n                    await stop()",
         "with anyio.CancelScope() as self._scope:\n                    await stop()",
@@ -415,7 +415,7 @@ LIFE = (
     ),
     fault(
         "broken-group-has-another-reason",
-        "_life",
+        "_core/lifecycle",
         "A service that was cancelled with all the others gives the reason of the stop.",
         "        if self.group.notice():\n            return  # that is",
         "        if False:\n            return  # that is",
@@ -426,7 +426,7 @@ LIFE = (
 RUN = (
     fault(
         "foreign-cancellation-swallowed",
-        "_run",
+        "_core/service_run",
         "A cancellation that the host did not cause is a quiet end of the service.",
         "            failure = ServiceCancelledError(supervisor.name)\n            failure.__cause__ = error\n",
         "            failure = None\n",
@@ -434,7 +434,7 @@ RUN = (
     ),
     fault(
         "stop-hook-not-called-after-a-failure",
-        "_run",
+        "_core/service_run",
         "A service whose execute has failed is not cleaned up.",
         "        if (registration.stops or not registration.executes) and self.phase is not Phase.STARTING:\n",
         "        if (\n            (registration.stops or not registration.executes)\n"
@@ -444,7 +444,7 @@ RUN = (
     ),
     fault(
         "stop-hook-called-after-a-failed-start",
-        "_run",
+        "_core/service_run",
         "A service whose start has failed is stopped.",
         "(registration.stops or not registration.executes) and self.phase is not Phase.STARTING",
         "registration.stops or not registration.executes",
@@ -453,7 +453,7 @@ RUN = (
     ),
     fault(
         "stop-hook-before-its-turn",
-        "_run",
+        "_core/service_run",
         "A service whose execute has ended is stopped at once, while later ones still use it.",
         "while not (self.leaving or self.ready_at is None or self.told or self.cancelled):",
         "while False:",
@@ -463,7 +463,7 @@ RUN = (
     ),
     fault(
         "stop-hook-cancelled-with-execute",
-        "_run",
+        "_core/service_run",
         "When execute is cancelled, the stop() that follows is cancelled too.",
         "        if not in_execute or not registration.stops:\n",
         "        if True:\n",
@@ -473,7 +473,7 @@ RUN = (
     ),
     fault(
         "cancelled-twice",
-        "_run",
+        "_core/service_run",
         "A second cancellation reaches the stop() that follows a cancelled execute.",
         "        if self.cancelled or self.phase in (Phase.AWAITING_TURN, Phase.ENDED):\n            return False\n",
         "        if self.phase in (Phase.AWAITING_TURN, Phase.ENDED):\n            return False\n",
@@ -484,7 +484,7 @@ RUN = (
     ),
     fault(
         "cut-start-runs",
-        "_run",
+        "_core/service_run",
         "A start that swallows its cancellation is followed by execute.",
         "            if self.cancelled and registration.starts:\n",
         "            if False:\n",
@@ -493,7 +493,7 @@ RUN = (
     ),
     fault(
         "restart-after-a-delay-that-the-stop-has-cut",
-        "_run",
+        "_core/service_run",
         "The delay of a restart goes on after the stop, and the service begins once more.",
         "        if not self._supervisor.life.stopping:\n            self.open()\n",
         "        if not self.cancelled:\n            self.open()\n",
@@ -501,7 +501,7 @@ RUN = (
     ),
     fault(
         "token-not-set",
-        "_run",
+        "_core/service_run",
         "The token is not set at the service's turn.",
         "            self._turn.set()\n        self.token._set()\n",
         "            self._turn.set()\n",
@@ -510,7 +510,7 @@ RUN = (
     ),
     fault(
         "started-by-return",
-        "_run",
+        "_core/service_run",
         "A service that returns before it is ready is as good as one that was.",
         "        if self.ready_at is None:\n            message = ",
         "        if False:\n            message = ",
@@ -521,7 +521,7 @@ RUN = (
 SUPERVISOR = (
     fault(
         "forgets-the-service-whose-start-was-cut",
-        "_supervisor",
+        "_core/supervisor",
         "A start that is cut is not waited for: those before it stop while it still runs.",
         '            self.cancel("its start was pending", overdue=False)\n',
         '            self.cancel("its start was pending", overdue=False)\n'
@@ -532,7 +532,7 @@ SUPERVISOR = (
     ),
     fault(
         "restart-during-a-stop",
-        "_supervisor",
+        "_core/supervisor",
         "A service that fails during the stop is run again.",
         "if self._restart is not None and not self.life.stopping:",
         "if self._restart is not None:",
@@ -541,7 +541,7 @@ SUPERVISOR = (
     ),
     fault(
         "policy-during-a-stop",
-        "_supervisor",
+        "_core/supervisor",
         "A failure during the stop falls under the policy, and is lost.",
         "if self.was_ready and not self.life.stopping else EndAction.STOP_HOST",
         "if self.was_ready else EndAction.STOP_HOST",
@@ -550,7 +550,7 @@ SUPERVISOR = (
     ),
     fault(
         "policy-covers-the-first-start",
-        "_supervisor",
+        "_core/supervisor",
         "A first start that fails is ignored, or tried again.",
         "if self.was_ready and not self.life.stopping else EndAction.STOP_HOST",
         "if not self.life.stopping else EndAction.STOP_HOST",
@@ -559,7 +559,7 @@ SUPERVISOR = (
     ),
     fault(
         "restart-limit-one-too-few",
-        "_supervisor",
+        "_core/supervisor",
         "A service is given up one restart too early.",
         "if policy.limit is not None and count > policy.limit:",
         "if policy.limit is not None and count >= policy.limit:",
@@ -568,7 +568,7 @@ SUPERVISOR = (
     ),
     fault(
         "restart-limit-one-too-many",
-        "_supervisor",
+        "_core/supervisor",
         "A service is given up one restart too late.",
         "if policy.limit is not None and count > policy.limit:",
         "if policy.limit is not None and count > policy.limit + 1:",
@@ -577,7 +577,7 @@ SUPERVISOR = (
     ),
     fault(
         "reset-after-ignored",
-        "_supervisor",
+        "_core/supervisor",
         "A run that lasted does not start the count afresh.",
         "if counts is None or (run.ready_at is not None and ended_at - run.ready_at >= policy.reset_after):",
         "if counts is None:",
@@ -586,7 +586,7 @@ SUPERVISOR = (
     ),
     fault(
         "reset-after-counts-the-start",
-        "_supervisor",
+        "_core/supervisor",
         "The time that a start takes counts as time that the service was up.",
         "ended_at - run.ready_at >= policy.reset_after",
         "ended_at - run.since >= policy.reset_after",
@@ -594,7 +594,7 @@ SUPERVISOR = (
     ),
     fault(
         "reset-after-counts-the-stop",
-        "_supervisor",
+        "_core/supervisor",
         "The time that a clean-up takes counts as time that the service was up.",
         "ended_at - run.ready_at >= policy.reset_after",
         "self.life.root.time() - run.ready_at >= policy.reset_after",
@@ -603,7 +603,7 @@ SUPERVISOR = (
     ),
     fault(
         "backoff-exponent-off",
-        "_supervisor",
+        "_core/supervisor",
         "The first delay is the second.",
         "delay = policy.backoff.delay(count)",
         "delay = policy.backoff.delay(count + 1)",
@@ -612,7 +612,7 @@ SUPERVISOR = (
     ),
     fault(
         "backoff-not-reset",
-        "_supervisor",
+        "_core/supervisor",
         "A run that lasted does not start the delays afresh.",
         "delay = policy.backoff.delay(count)",
         "delay = policy.backoff.delay(self.restarts)",
@@ -621,7 +621,7 @@ SUPERVISOR = (
     ),
     fault(
         "returns-count-as-failures",
-        "_supervisor",
+        "_core/supervisor",
         "Failures and returns are counted together.",
         "        counts[run.failed] += 1\n        count = counts[run.failed]\n",
         "        counts[run.failed] += 1\n        count = sum(counts.values())\n",
@@ -630,7 +630,7 @@ SUPERVISOR = (
     ),
     fault(
         "then-ignored",
-        "_supervisor",
+        "_core/supervisor",
         "Past the limit the host stops whatever the policy says.",
         "        if policy.then is EndAction.STOP_HOST:\n",
         "        if True:\n",
@@ -638,7 +638,7 @@ SUPERVISOR = (
     ),
     fault(
         "limit-hides-the-last-failure",
-        "_supervisor",
+        "_core/supervisor",
         "The error of the limit does not say what the last failure was.",
         "        error.__cause__ = cause\n",
         "        error.__cause__ = None\n",
@@ -646,7 +646,7 @@ SUPERVISOR = (
     ),
     fault(
         "forced-stop-is-no-failure",
-        "_supervisor",
+        "_core/supervisor",
         "A host of which a service had to be cancelled ends with exit code 0.",
         "            self.life.fail(StopTimeoutError(self.name, run.cancelled_at), self.name)\n",
         "            pass\n",
@@ -656,7 +656,7 @@ SUPERVISOR = (
     ),
     fault(
         "cut-start-is-a-failure",
-        "_supervisor",
+        "_core/supervisor",
         "A start that the stop has cut counts as a service that was late.",
         '            self.cancel("its start was pending", overdue=False)\n',
         '            self.cancel("its start was pending")\n',
@@ -665,7 +665,7 @@ SUPERVISOR = (
     ),
     fault(
         "stuck-is-no-failure",
-        "_supervisor",
+        "_core/supervisor",
         "What was abandoned is not among the failures.",
         "        self.life.fail(ServiceStuckError(self.name, line), self.name)\n",
         "",
@@ -674,7 +674,7 @@ SUPERVISOR = (
     ),
     fault(
         "ignored-failure-stops",
-        "_supervisor",
+        "_core/supervisor",
         "A failure that is to be ignored stops the host.",
         "        elif policy is EndAction.STOP_HOST:\n            self._restart = None\n",
         "        else:\n            self._restart = None\n",
@@ -683,7 +683,7 @@ SUPERVISOR = (
     ),
     fault(
         "return-policy-ignored",
-        "_supervisor",
+        "_core/supervisor",
         "A service whose return should end the host does not.",
         '            self.life.begin_stop(f"service {self.name!r} has returned")\n',
         "            pass\n",
@@ -692,7 +692,7 @@ SUPERVISOR = (
     ),
     fault(
         "last-failure-of-an-earlier-run-kept",
-        "_supervisor",
+        "_core/supervisor",
         "The status shows the first failure, not the last.",
         "        self.last_failure = failure\n        if not run.told:\n",
         "        self.last_failure = self.last_failure or failure\n        if not run.told:\n",
@@ -705,7 +705,7 @@ SUPERVISOR = (
 HOST = (
     fault(
         "wait-raises-nothing",
-        "_host",
+        "_core/host",
         "wait() returns although the host has failed.",
         "        await life.ended.wait()\n        self._raise_outcome()\n",
         "        await life.ended.wait()\n",
@@ -713,7 +713,7 @@ HOST = (
     ),
     fault(
         "stop-raises-nothing",
-        "_host",
+        "_core/host",
         "stop() and the end of async with return although the host has failed.",
         "cancellation of the caller.\n            self._raise_outcome()\n",
         "cancellation of the caller.\n            pass\n",
@@ -722,7 +722,7 @@ HOST = (
     ),
     fault(
         "start-raises-nothing",
-        "_host",
+        "_core/host",
         "start() returns although a service could not start.",
         "        if not life.started:\n            await self._wait_to_end(life)\n            self._raise_outcome()\n",
         "        if not life.started:\n            await self._wait_to_end(life)\n",
@@ -730,7 +730,7 @@ HOST = (
     ),
     fault(
         "native-cancellation-cuts-the-stop",
-        "_host",
+        "_core/host",
         "asyncio's task.cancel() ends stop() before the host has ended.",
         "                cancellation = error\n",
         "                cancellation = error\n                break\n",
@@ -738,7 +738,7 @@ HOST = (
     ),
     fault(
         "cancellation-lost",
-        "_host",
+        "_core/host",
         "A cancellation that came while the host stopped never comes out.",
         "        if cancellation is not None:\n            raise cancellation\n",
         "",
@@ -746,7 +746,7 @@ HOST = (
     ),
     fault(
         "cancelled-start-goes-on",
-        "_host",
+        "_core/host",
         "A cancelled start() leaves the host running.",
         '            self.lifetime.request_stop("start() was cancelled")\n            await self._wait_to_end(life)\n',
         "",
@@ -755,7 +755,7 @@ HOST = (
     ),
     fault(
         "cancellation-hides-the-failure",
-        "_host",
+        "_core/host",
         "The failure of a start that was cancelled is lost.",
         "            await self._wait_to_end(life)\n            self._raise_outcome()\n            raise\n",
         "            await self._wait_to_end(life)\n            raise\n",
@@ -763,7 +763,7 @@ HOST = (
     ),
     fault(
         "two-lives-at-once",
-        "_host",
+        "_core/host",
         "A host that runs can be started once more.",
         "        if state not in (HostState.CREATED, HostState.STOPPED):\n",
         "        if False:\n",
@@ -772,7 +772,7 @@ HOST = (
     ),
     fault(
         "second-life-beside-abandoned-runs",
-        "_host",
+        "_core/host",
         "A host can be started although an abandoned run of its last life still runs.",
         '            if left:\n                message = f"services abandoned',
         '            if not self:\n                message = f"services abandoned',
@@ -782,7 +782,7 @@ HOST = (
     ),
     fault(
         "body-error-hides-the-failure",
-        "_host",
+        "_core/host",
         "When the body of async with fails, what the host failed of is lost.",
         "        if failure is not None and not self._is_own(exc, failure):\n",
         "        if failure is None:\n            return\n        if self._is_own(exc, failure):\n",
@@ -790,7 +790,7 @@ HOST = (
     ),
     fault(
         "on-fatal-stops-at-the-first-error",
-        "_fatal",
+        "_core/fatal",
         "One failing on_fatal callback keeps the others from running.",
         '            log_error("on_fatal callback {} failed: {}", callback, error, error=error)\n',
         '            log_error("on_fatal callback {} failed: {}", callback, error, error=error)\n            break\n',
@@ -799,7 +799,7 @@ HOST = (
     ),
     fault(
         "error-without-words-breaks-the-host",
-        "_words",
+        "_values/text",
         "An error whose text cannot be had leaves its service without an end.",
         "    except Exception:  # noqa: BLE001  # the user's\n        text =",
         "    except KeyError:\n        text =",
@@ -807,7 +807,7 @@ HOST = (
     ),
     fault(
         "exit-in-a-listener-breaks-the-host",
-        "_listeners",
+        "_core/listeners",
         "sys.exit() in a listener comes out in the middle of the host.",
         "            except BaseException as error:",
         "            except Exception as error:",
@@ -815,7 +815,7 @@ HOST = (
     ),
     fault(
         "exit-in-a-callback-is-lost",
-        "_life",
+        "_core/lifecycle",
         "sys.exit() in a callback is logged, and nothing follows.",
         "        if isinstance(error, SystemExit | KeyboardInterrupt):\n            self.ask_exit(error, hook)\n",
         "        return\n",
@@ -823,7 +823,7 @@ HOST = (
     ),
     fault(
         "two-owners",
-        "_process",
+        "_process/owner",
         "A second host takes the process's signals from the first, which hears of none.",
         "        if _Ownership._owned == os.getpid():\n",
         "        if False:\n",
@@ -831,7 +831,7 @@ HOST = (
     ),
     fault(
         "waits-for-itself",
-        "_host",
+        "_core/host",
         "A service that awaits the stop of its own host waits for ever.",
         "        if supervisor is not None and supervisor.life is self._life:\n",
         "        if supervisor is None and self._life is None:\n",
@@ -842,7 +842,7 @@ HOST = (
 LIFETIME = (
     fault(
         "last-exit-code-wins",
-        "_lifetime",
+        "_core/lifetime",
         "The last exit code that was asked for wins.",
         "asked = self._codes[0] if self._codes else None",
         "asked = self._codes[-1] if self._codes else None",
@@ -850,7 +850,7 @@ LIFETIME = (
     ),
     fault(
         "own-reason-wins-over-the-request",
-        "_lifetime",
+        "_core/lifetime",
         "The host's own word for the cause wins over the reason that was asked first.",
         "        if not self._requests:\n            self._requests.append((reason, None))\n",
         "        self._requests.insert(0, (reason, None))\n",
@@ -859,7 +859,7 @@ LIFETIME = (
     ),
     fault(
         "second-life-inherits-the-request",
-        "_lifetime",
+        "_core/lifetime",
         "The stop of the first life is still there in the second.",
         "            self._requests, self._codes = [], []\n",
         "",
@@ -868,7 +868,7 @@ LIFETIME = (
     ),
     fault(
         "second-life-inherits-the-exit-code",
-        "_lifetime",
+        "_core/lifetime",
         "The exit code that was asked for in the first life is given in the second.",
         "            self._requests, self._codes = [], []\n",
         "            self._requests = []\n",
@@ -877,7 +877,7 @@ LIFETIME = (
     ),
     fault(
         "second-life-inherits-the-instants",
-        "_lifetime",
+        "_core/lifetime",
         "In the second life the host counts as started and stopped from the beginning.",
         "            self._renew()\n        self._life = life\n",
         "        self._life = life\n",
@@ -886,7 +886,7 @@ LIFETIME = (
     ),
     fault(
         "request-after-the-end-counts",
-        "_lifetime",
+        "_core/lifetime",
         "A request after the end stays, and changes what the last life says of itself.",
         "        if self._state is HostState.STOPPED:\n            return\n        life",
         "        life",
@@ -895,7 +895,7 @@ LIFETIME = (
     ),
     fault(
         "request-not-passed-on",
-        "_lifetime",
+        "_core/lifetime",
         "A request is noted, but the loop does not hear of it.",
         "            life.root.post(self._pass_on)\n",
         "            pass\n",
@@ -904,7 +904,7 @@ LIFETIME = (
     ),
     fault(
         "request-acts-in-the-frame-of-its-caller",
-        "_lifetime",
+        "_core/lifetime",
         "The stop begins inside request_stop(), in whatever thread that is.",
         "            life.root.post(self._pass_on)\n",
         "            self._pass_on()\n",
@@ -912,7 +912,7 @@ LIFETIME = (
     ),
     fault(
         "lifetime-callbacks-stop-at-the-first-error",
-        "_lifetime",
+        "_core/lifetime",
         "One failing callback keeps the others from running.",
         '            log_error("lifetime callback {} failed: {}", callback, error, error=error)\n',
         '            log_error("lifetime callback {} failed: {}", callback, error, error=error)\n            raise\n',
@@ -920,7 +920,7 @@ LIFETIME = (
     ),
     fault(
         "late-callback-not-called",
-        "_lifetime",
+        "_core/lifetime",
         "A callback that is registered when its instant has passed is not called.",
         "        if passed:\n            self._call(callback)\n",
         "",
@@ -928,7 +928,7 @@ LIFETIME = (
     ),
     fault(
         "wait-started-for-ever",
-        "_lifetime",
+        "_core/lifetime",
         "Who waits for a start that fails waits for ever.",
         "        if state is HostState.STOPPED:\n            self._passed[HostState.STARTED].set()\n",
         "",
@@ -939,7 +939,7 @@ LIFETIME = (
 STOPPING = (
     fault(
         "late-ticks-not-coalesced",
-        "_stopping_loops",
+        "_tokens/grid",
         "A body that overruns gets every tick that it has missed.",
         "        self._index = max(self._index, math.floor((now - self._first) / self._period)) + 1\n",
         "        self._index += 1\n",
@@ -947,7 +947,7 @@ STOPPING = (
     ),
     fault(
         "ticks-drift",
-        "_stopping_loops",
+        "_tokens/grid",
         "The grid moves with every tick that is late.",
         "        if not self._index:\n            self._first = now\n",
         "        self._first = now - self._index * self._period\n",
@@ -955,7 +955,7 @@ STOPPING = (
     ),
     fault(
         "sleep-after-the-stop-returns-at-once",
-        "_stopping",
+        "_tokens/stopping_token",
         "A loop that ignores the stop spins.",
         "        await anyio.sleep(min(delay, LONGEST_SLEEP_AFTER_STOP))\n",
         "        await anyio.lowlevel.checkpoint()\n",
@@ -964,7 +964,7 @@ STOPPING = (
     ),
     fault(
         "first-sleep-after-the-stop-sleeps",
-        "_stopping",
+        "_tokens/stopping_token",
         "A task that comes to its sleep after the stop is not told at once.",
         "        if task not in told:\n",
         "        if task in told:\n",
@@ -972,7 +972,7 @@ STOPPING = (
     ),
     fault(
         "sleep-does-not-tell-of-the-stop",
-        "_stopping",
+        "_tokens/stopping_token",
         "A sleep that the stop has ended says that it was slept in full.",
         "            await anyio.sleep(delay)\n        return self.stop_requested\n",
         "            await anyio.sleep(delay)\n        return False\n",
@@ -980,7 +980,7 @@ STOPPING = (
     ),
     fault(
         "token-callbacks-stop-at-the-first-error",
-        "_stopping",
+        "_tokens/stopping_token",
         "One failing on_stop callback keeps the others, and every wait, from being woken.",
         "            self._owner.note_callback_error(error)\n",
         "            self._owner.note_callback_error(error)\n            raise\n",
@@ -989,7 +989,7 @@ STOPPING = (
     ),
     fault(
         "undo-does-nothing",
-        "_stopping",
+        "_tokens/stopping_token",
         "An on_stop callback that was taken back is called all the same.",
         "            self._callbacks.pop(key, None)\n\n        return undo",
         "            self._callbacks.get(key)\n\n        return undo",
@@ -997,7 +997,7 @@ STOPPING = (
     ),
     fault(
         "block-entered-after-the-stop-goes-on",
-        "_stopping",
+        "_tokens/stopping_token",
         "A cancel_on_stop() that is entered after the stop is not cancelled.",
         "        if token.stop_requested:\n            scope.cancel()\n        return scope",
         "        return scope",
@@ -1005,7 +1005,7 @@ STOPPING = (
     ),
     fault(
         "item-lost-at-the-stop",
-        "_stopping_loops",
+        "_tokens/grid",
         "An item that was handed over at the instant of the stop is dropped.",
         "                    return await anext(self._source)\n",
         "                    item = await anext(self._source)\n"
@@ -1014,7 +1014,7 @@ STOPPING = (
     ),
     fault(
         "end-of-a-wait-is-no-beat",
-        "_stopping",
+        "_tokens/stopping_token",
         "A service that waits in its token gives no sign of life after it.",
         "        self._waits -= 1\n        if self._pulse is not None:\n            self._pulse()\n",
         "        self._waits -= 1\n",
@@ -1023,7 +1023,7 @@ STOPPING = (
     ),
     fault(
         "waits-never-end",
-        "_stopping",
+        "_tokens/stopping_token",
         "A service that has waited once counts as idle for ever.",
         "        self._waits -= 1\n",
         "        self._waits -= 0\n",
@@ -1035,7 +1035,7 @@ STOPPING = (
 PARTS = (
     fault(
         "second-failure-swallowed",
-        "_failures",
+        "_core/failures",
         "Only the first failure is kept.",
         "        self._errors.append(error)\n",
         "        self._errors = self._errors or [error]\n",
@@ -1044,7 +1044,7 @@ PARTS = (
     ),
     fault(
         "last-failure-first",
-        "_failures",
+        "_core/failures",
         "The last failure is told as the cause.",
         "        self._errors.append(error)\n",
         "        self._errors.insert(0, error)\n",
@@ -1053,7 +1053,7 @@ PARTS = (
     ),
     fault(
         "exit-code-loses-what-was-abandoned",
-        "_failures",
+        "_core/failures",
         "What was abandoned ends with exit code 1, as an ordinary failure.",
         "            return 3\n",
         "            return 1\n",
@@ -1062,7 +1062,7 @@ PARTS = (
     ),
     fault(
         "asked-code-wins-over-failures",
-        "_failures",
+        "_core/failures",
         "The exit code that was asked for hides that something failed.",
         "        if self._errors:\n            return 1\n        if asked is not None:\n            return asked\n",
         "        if asked is not None:\n            return asked\n        if self._errors:\n            return 1\n",
@@ -1070,7 +1070,7 @@ PARTS = (
     ),
     fault(
         "system-exit-loses-its-code",
-        "_failures",
+        "_core/failures",
         "A service's SystemExit ends the process with 1 whatever its code.",
         "return error.code if isinstance(error.code, int) else 1",
         "return 1",
@@ -1079,7 +1079,7 @@ PARTS = (
     ),
     fault(
         "exit-hides-the-failures",
-        "_failures",
+        "_core/failures",
         "When a service has raised SystemExit, the failures of the others are lost.",
         "        self.exit_request.__cause__ = failed\n",
         "",
@@ -1088,7 +1088,7 @@ PARTS = (
     ),
     fault(
         "failure-in-a-group-with-a-cancellation-lost",
-        "_failures",
+        "_core/failures",
         "A group in which a cancellation stands beside an error is taken for a cancellation.",
         "    failure, rest = error.split(Exception)\n",
         "    failure, rest = error.split(Exception)\n    failure = None if rest is not None else failure\n",
@@ -1096,7 +1096,7 @@ PARTS = (
     ),
     fault(
         "idle-services-stall",
-        "_heartbeat",
+        "_core/heartbeat",
         "A service that waits in its token is reported as stalled.",
         "    if run.idle:\n        return now + timeout\n",
         "",
@@ -1104,7 +1104,7 @@ PARTS = (
     ),
     fault(
         "starting-services-stall",
-        "_heartbeat",
+        "_core/heartbeat",
         "A service is watched before it is ready, and after it has ended.",
         "run.ready_at is None or run.phase is not Phase.EXECUTING or run.cancelled",
         "run.ready_at is None or run.cancelled",
@@ -1112,7 +1112,7 @@ PARTS = (
     ),
     fault(
         "stall-noticed-late",
-        "_heartbeat",
+        "_core/heartbeat",
         "The last sign of life counts only from when somebody looked.",
         "            return run.active_at + timeout\n",
         "            return now + timeout\n",
@@ -1120,7 +1120,7 @@ PARTS = (
     ),
     fault(
         "stalled-and-deaf-for-ever",
-        "_heartbeat",
+        "_core/heartbeat",
         "A stalled run that ignores its cancellation is never given up.",
         "if now >= stuck.setdefault(run, now + patience):",
         "if now >= stuck.setdefault(run, now + 1000 * patience):",
@@ -1128,7 +1128,7 @@ PARTS = (
     ),
     fault(
         "watched-during-the-stop",
-        "_heartbeat",
+        "_core/heartbeat",
         "Services that drain are reported as stalled.",
         "    while not life.stopping:\n",
         "    while not life.finished:\n",
@@ -1136,7 +1136,7 @@ PARTS = (
     ),
     fault(
         "listener-inside-a-listener",
-        "_listeners",
+        "_core/listeners",
         "An event that a listener causes overtakes the one it was caused by.",
         "        if self._busy:\n            return\n",
         "",
@@ -1145,7 +1145,7 @@ PARTS = (
     ),
     fault(
         "listener-fails-the-host",
-        "_listeners",
+        "_core/listeners",
         "What a listener raises comes out in the middle of the host.",
         '                log_error("listener {} failed on {}", listener, event, error=error)\n',
         '                log_error("listener {} failed on {}", listener, event, error=error)\n                raise\n',
@@ -1156,7 +1156,7 @@ PARTS = (
 PROCESS = (
     fault(
         "handlers-not-restored",
-        "_signals",
+        "_process/signals",
         "After the host has ended its signal handlers are still there.",
         "            if ours is self:\n",
         "            if ours is None:\n",
@@ -1164,7 +1164,7 @@ PROCESS = (
     ),
     fault(
         "foreign-handlers-overwritten",
-        "_signals",
+        "_process/signals",
         "A handler that somebody else has installed meanwhile is replaced at the end.",
         "            if ours is self:\n",
         "            if True:\n",
@@ -1172,7 +1172,7 @@ PROCESS = (
     ),
     fault(
         "second-signal-ignored",
-        "_signals",
+        "_process/signals",
         "A second signal changes nothing.",
         "                self._receiver.force()\n",
         "                return\n",
@@ -1180,7 +1180,7 @@ PROCESS = (
     ),
     fault(
         "third-signal-ignored",
-        "_signals",
+        "_process/signals",
         "A third signal changes nothing.",
         "        if position > 2:",
         "        if position > 3:",
@@ -1188,7 +1188,7 @@ PROCESS = (
     ),
     fault(
         "signals-before-the-loop-lost",
-        "_signals",
+        "_process/signals",
         "A signal that comes before the event loop runs is forgotten.",
         "        for position, number in enumerate(self._received, 1):\n            self._pass_on(position, number)\n",
         "        return\n",
@@ -1196,7 +1196,7 @@ PROCESS = (
     ),
     fault(
         "only-ctrl-c",
-        "_signals",
+        "_process/signals",
         "SIGTERM is left to the system.",
         '("SIGINT", "SIGTERM", "SIGBREAK")',
         '("SIGINT", "SIGBREAK")',
@@ -1204,7 +1204,7 @@ PROCESS = (
     ),
     fault(
         "pid-1-survives-the-third-signal",
-        "_signals",
+        "_process/signals",
         "As PID 1 a third signal is without effect.",
         "    os._exit(128 + number)\n",
         "    return\n",
@@ -1212,7 +1212,7 @@ PROCESS = (
     ),
     fault(
         "deadman-not-disarmed",
-        "_deadman",
+        "_process/watchdog",
         "After the host has ended its last timer still ends the process.",
         "        if self._timed:\n            faulthandler.cancel_dump_traceback_later()\n        os.close",
         "        os.close",
@@ -1220,7 +1220,7 @@ PROCESS = (
     ),
     fault(
         "deadman-without-its-timer",
-        "_deadman",
+        "_process/watchdog",
         "Code in C that never lets Python run cannot be left.",
         "            self._set_last_timer(deadline + LAST_MARGIN)\n",
         "",
@@ -1228,7 +1228,7 @@ PROCESS = (
     ),
     fault(
         "deadman-without-its-thread",
-        "_deadman",
+        "_process/watchdog",
         "A blocked event loop is left without a word about the service that blocks it.",
         "            _thread.start_new_thread(self._watch, ())\n",
         "            raise RuntimeError\n",
@@ -1236,7 +1236,7 @@ PROCESS = (
     ),
     fault(
         "deadman-not-moved",
-        "_deadman",
+        "_process/watchdog",
         "A deadline that comes nearer, as with a second signal, is not heeded.",
         "        if not self._watched.acquire(blocking=False):\n            self._rouse()\n            return\n",
         "        if not self._watched.acquire(blocking=False):\n            return\n",
@@ -1244,7 +1244,7 @@ PROCESS = (
     ),
     fault(
         "stuck-leaves-with-the-wrong-code",
-        "_deadman",
+        "_process/watchdog",
         "The process that is left because of a stuck service has exit code 1.",
         "STUCK_EXIT_CODE = 3",
         "STUCK_EXIT_CODE = 1",
@@ -1252,7 +1252,7 @@ PROCESS = (
     ),
     fault(
         "left-without-a-flush",
-        "_deadman",
+        "_process/watchdog",
         "What the streams still hold is lost when the process is left.",
         "                    stream.flush()\n",
         "                    pass\n",
@@ -1260,7 +1260,7 @@ PROCESS = (
     ),
     fault(
         "failed-host-exits-with-0",
-        "_process",
+        "_process/owner",
         "run() returns although the host has failed.",
         "    if code:\n        raise SystemExit(code) from host.lifetime.failure\n",
         "",
@@ -1268,7 +1268,7 @@ PROCESS = (
     ),
     fault(
         "run-hides-the-cause",
-        "_process",
+        "_process/owner",
         "The SystemExit that comes out of run() does not hold the failure.",
         "raise SystemExit(code) from host.lifetime.failure",
         "raise SystemExit(code)",
@@ -1276,7 +1276,7 @@ PROCESS = (
     ),
     fault(
         "stuck-host-not-left",
-        "_process",
+        "_process/owner",
         "run() waits for ever for a service that ignores its cancellation.",
         "        if life.failures.abandoned and failure is not None:\n",
         "        if life.failures.abandoned and failure is None:\n",
@@ -1284,7 +1284,7 @@ PROCESS = (
     ),
     fault(
         "loop-blocked-at-the-request-waits",
-        "_process",
+        "_process/owner",
         "A stop that is requested while the loop is blocked for ever is waited for in vain.",
         "        host.lifetime._on_request = self._arm_for_stop  # likewise\n",
         "",
@@ -1292,7 +1292,7 @@ PROCESS = (
     ),
     fault(
         "hang-timeout-ignored",
-        "_process",
+        "_process/owner",
         "An event loop that never turns again is not noticed.",
         "            if hang_timeout is not None:\n",
         "            if hang_timeout is None:\n",
@@ -1300,7 +1300,7 @@ PROCESS = (
     ),
     fault(
         "threads-not-waited-for",
-        "_process",
+        "_process/owner",
         "A thread that holds the interpreter's exit hangs the process.",
         "            ownership.await_threads()\n",
         "            pass\n",
@@ -1308,7 +1308,7 @@ PROCESS = (
     ),
     fault(
         "second-signal-keeps-the-old-deadline",
-        "_process",
+        "_process/owner",
         "After a second signal a blocked loop is left only at the old deadline.",
         "        self._deadman.hurry(self._host.options.cancellation_timeout)\n",
         "",
@@ -1316,7 +1316,7 @@ PROCESS = (
     ),
     fault(
         "run-twice",
-        "_process",
+        "_process/owner",
         "run() may be called again.",
         "        host._run_once()  # the host's other half; not used up by a call that is refused\n",
         "",

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 import anyio
 
 from hostkit import BackgroundService, HostBuilder, StoppingToken
-from hostkit._host_thread import HostThread
+from hostkit._process.host_thread import HostThread
 
 SLOW = 1.0
 

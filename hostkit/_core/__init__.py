@@ -1,0 +1,1 @@
+"""The host: its services, their order, their failures and their end."""

@@ -1,0 +1,1 @@
+"""A host that owns its process: signals, exit, threads."""

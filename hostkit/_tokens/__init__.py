@@ -1,0 +1,1 @@
+"""Stopping tokens: how a service learns that it should finish."""

@@ -1,0 +1,258 @@
+"""The stopping token: how an async service learns that it should finish."""
+
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import anyio
+
+from hostkit._execution.waiter import TrioWaiter, new_waiter, wake
+from hostkit._tokens.grid import Ticks, UntilStop
+from hostkit._values.durations import NOT_GIVEN, Duration, to_period, to_positive_period
+from hostkit._values.functions import require_sync
+
+if TYPE_CHECKING:
+    from asyncio import Future
+    from contextlib import AbstractContextManager
+
+T = TypeVar("T")
+
+LONGEST_SLEEP_AFTER_STOP = 1.0
+
+
+class TokenOwner(Protocol):
+    """Who a token belongs to, for what it has to say."""
+
+    def note_ignored_stop(self) -> None:
+        """Say, once, that the service goes on sleeping after the stop."""
+
+    def note_callback_error(self, error: BaseException) -> None:
+        """Say that an `on_stop` callback failed."""
+
+
+class StoppingToken:
+    """How a service learns that it should finish; one for each run of a service.
+
+    The stop is a *request*: nothing is interrupted by it but the waits of this token. Its methods belong to the host's
+    event loop; any task of the service may use them.
+
+    Attributes:
+        stop_requested: Whether the stop has been requested. Read it as often as you like; do not set it.
+    """
+
+    __slots__ = ("_callbacks", "_owner", "_pulse", "_told", "_waiters", "_waits", "_warned", "stop_requested")
+
+    def __init__(self, owner: TokenOwner, pulse: Callable[[], None] | None = None) -> None:
+        """Make a token that no stop has reached yet; *pulse* is called at every sign of life, where one is wanted."""
+        self.stop_requested = False
+        self._owner = owner
+        self._callbacks: dict[object, Callable[[], object]] = {}
+        self._waiters: list[TrioWaiter | Future[None]] | None = None
+        self._told: set[int] | None = None
+        self._warned = False
+        self._waits = 0
+        self._pulse = pulse
+
+    async def sleep(
+        self,
+        duration: Duration | None = None,
+        *,
+        hours: float = NOT_GIVEN,
+        minutes: float = NOT_GIVEN,
+        seconds: float = NOT_GIVEN,
+    ) -> bool:
+        """Sleep, but no longer than until the stop.
+
+        A checkpoint even for 0 and after the stop. After the stop the first call of a task returns at once; a task that
+        ignores the answer and calls again does sleep, up to a second a call, so that its loop cannot spin.
+
+        Args:
+            duration: How long to sleep at most, in seconds or as a `timedelta`.
+            hours: The same in parts, instead of *duration*; the parts are added up.
+            minutes: See *hours*.
+            seconds: See *hours*.
+
+        Returns:
+            True if the stop was requested, False if the time was slept in full.
+
+        Raises:
+            TypeError: No duration, two forms of it, or a value that is none.
+            ValueError: The duration is negative or NaN.
+        """
+        delay = to_period(duration, hours, minutes, seconds, "sleep()")
+        if self.stop_requested:
+            await self._sleep_after_stop(delay)
+            return True
+        with _Wait(self):
+            await anyio.sleep(delay)
+        return self.stop_requested
+
+    async def wait(self) -> None:
+        """Wait until the stop is requested; a checkpoint also when it has been already."""
+        if self.stop_requested:
+            await anyio.lowlevel.checkpoint()
+            return
+        waiter = new_waiter()
+        if self._waiters is None:
+            self._waiters = [waiter]
+        else:
+            self._waiters.append(waiter)
+        self._begin_wait()
+        try:
+            await waiter
+        finally:
+            if not self.stop_requested:
+                self._waiters.remove(waiter)
+            self._end_wait()
+
+    def every(
+        self,
+        duration: Duration | None = None,
+        *,
+        hours: float = NOT_GIVEN,
+        minutes: float = NOT_GIVEN,
+        seconds: float = NOT_GIVEN,
+    ) -> AsyncIterator[None]:
+        """Return ticks for ``async for``: the first at once, the next on a fixed grid from it, until the stop.
+
+        A body that overruns its period gets one tick at once for all it has missed, then the grid again. The stop ends
+        the wait for a tick at once, and never interrupts the body. Nothing needs closing after ``break``.
+
+        Args:
+            duration: The period, in seconds or as a `timedelta`.
+            hours: The same in parts, instead of *duration*; the parts are added up.
+            minutes: See *hours*.
+            seconds: See *hours*.
+
+        Raises:
+            TypeError: No period, two forms of it, or a value that is none.
+            ValueError: The period is 0, infinite, negative or NaN.
+        """
+        return Ticks(self, to_positive_period(duration, hours, minutes, seconds, "every()"))
+
+    def until_stop(self, source: AsyncIterable[T]) -> AsyncIterator[T]:
+        """Return the items of *source* for ``async for``, until the stop or its end.
+
+        The stop ends the wait for the next item, never the body. An item that the source has handed over is never
+        dropped, and anyio's memory streams lose nothing. A generator that is in the middle of fetching is ended by the
+        stop, with what it held. One that keeps a cancel scope or task group open across its ``yield`` cannot be used:
+        put the loop into `cancel_on_stop` instead. Nothing needs closing after ``break``, but what *source* needs.
+        """
+        return UntilStop(self, source)
+
+    def cancel_on_stop(self) -> "AbstractContextManager[anyio.CancelScope]":
+        """Return a context manager whose body is cancelled by the stop; the code after it goes on.
+
+        Entered after the stop, it cancels at once: loop with ``while not stopping_token.stop_requested``, not with
+        ``while True``. When another cancellation comes with the stop (the host's own, say), that one wins, and the
+        code after the block does not run.
+        """
+        return _Wait(self)
+
+    def on_stop(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Have *callback* called at the stop, in the event loop; at once if the stop has come already.
+
+        It must be short and synchronous. An error in it is logged and keeps no other callback from running; a
+        ``SystemExit`` or ``KeyboardInterrupt`` is also taken as if the service had raised it.
+
+        Returns:
+            A function that takes the registration back; calling it twice, or after the stop, is fine.
+
+        Raises:
+            TypeError: *callback* cannot be called, or is an async function.
+        """
+        require_sync(callback, "on_stop()")
+        if self.stop_requested:
+            self._call(callback)
+            return _do_nothing
+        key = object()
+        self._callbacks[key] = callback
+
+        def undo() -> None:
+            self._callbacks.pop(key, None)
+
+        return undo
+
+    def beat(self) -> None:
+        """Tell the host that the service is alive; see ``heartbeat_timeout`` of `HostBuilder.add_service`.
+
+        The waits of this token need no beat. Cheap, and without effect where no heartbeat is watched.
+        """
+        if self._pulse is not None:
+            self._pulse()
+
+    def _set(self) -> None:
+        """Set the token and wake every wait, in the order of registration; a second call does nothing."""
+        if self.stop_requested:
+            return
+        self.stop_requested = True
+        waiters, self._waiters = self._waiters, None
+        for waiter in waiters or ():
+            wake(waiter)
+        for key in list(self._callbacks):
+            callback = self._callbacks.pop(key, None)
+            if callback is not None:  # not taken back by one before it
+                self._call(callback)
+
+    def _call(self, callback: Callable[[], object]) -> None:
+        try:
+            callback()
+        except BaseException as error:  # noqa: BLE001  # the user's callback: logged, and no other is kept from running
+            self._owner.note_callback_error(error)
+
+    def _begin_wait(self) -> None:
+        self._waits += 1
+        if self._pulse is not None:
+            self._pulse()
+
+    def _end_wait(self) -> None:
+        self._waits -= 1
+        if self._pulse is not None:
+            self._pulse()
+
+    async def _sleep_after_stop(self, delay: float) -> None:
+        told = self._told
+        if told is None:
+            told = self._told = set()
+        task = anyio.get_current_task().id
+        if task not in told:
+            told.add(task)
+            await anyio.lowlevel.checkpoint()
+            return
+        if not self._warned:
+            self._warned = True
+            self._owner.note_ignored_stop()
+        await anyio.sleep(min(delay, LONGEST_SLEEP_AFTER_STOP))
+
+
+class _Wait:
+    """A wait of a token: a cancel scope that the stop cancels."""
+
+    __slots__ = ("_scope", "_token")
+
+    _scope: "anyio.CancelScope"
+
+    def __init__(self, token: StoppingToken) -> None:
+        self._token = token
+
+    def __enter__(self) -> "anyio.CancelScope":
+        token = self._token
+        # Entered before it is registered: a scope that is not active yet must not be cancelled by the stop.
+        scope = self._scope = anyio.CancelScope()
+        scope.__enter__()
+        token._callbacks[self] = scope.cancel
+        token._begin_wait()
+        if token.stop_requested:
+            scope.cancel()
+        return scope
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        self._token._callbacks.pop(self, None)
+        self._token._end_wait()
+        return self._scope.__exit__(exc_type, exc, traceback)
+
+
+def _do_nothing() -> None:
+    """Stand in for the undo of a callback that has been called already."""

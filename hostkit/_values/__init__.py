@@ -1,0 +1,1 @@
+"""Values: they start no task and know no other part of hostkit."""
