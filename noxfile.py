@@ -20,6 +20,7 @@ nox.options.sessions = ["lint", "typing", "tests", "servers", "minimal", "build"
 ROOT = Path(__file__).parent
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 VERSIONS = ("3.11", "3.12", "3.13", "3.14")
+CODE = ("hostkit", "samples", "tests", "benchmarks", "noxfile.py")
 EXTRAS = ",".join(PYPROJECT["project"]["optional-dependencies"])
 
 
@@ -84,17 +85,19 @@ def wheel(session: nox.Session) -> Path:
 
 @nox.session(python=OLDEST)
 def lint(session: nox.Session) -> None:
-    """Check rules and format."""
+    """Check rules, format and spelling."""
     session.install(*group("lint"))
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
+    session.run("codespell", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs", *CODE)
 
 
 @nox.session(python=OLDEST)
 def typing(session: nox.Session) -> None:
-    """Check types, strictly."""
+    """Check types: everything strictly by mypy, and the package by pyright as many a user's editor does."""
     session.install(f".[{EXTRAS}]", *group("typing"))
     session.run("mypy")
+    session.run("pyright", "--pythonpath", session.bin + "/python")
 
 
 @nox.session(python=list(FOUND))
