@@ -204,3 +204,11 @@ class TestRunSample:
 
         with pytest.raises(AssertionError, match=complaint):
             run_sample([*PYTHON, script], read_promise(f"One.\n\n{output}\n"), tmp_path)
+
+
+def test_the_tests_that_are_a_sample_run_in_the_checkout() -> None:
+    """The command that the sample on testing names passes where it lies, beside the configuration of hostkit's own."""
+    with Child(*PYTHON, "-m", "pytest", "samples/42_testing", cwd=SAMPLES[0].parent.parent) as child:
+        exit_code = child.end()
+
+    assert exit_code == 0, child.text
