@@ -167,7 +167,7 @@ def build(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST, default=False)
 def mutants(session: nox.Session) -> None:
-    """Plant faults in the core and see that a test catches each; arguments go to ``tests/mutants.py``."""
+    """Change modules in small ways and see that a test notices each; arguments go to ``tests/mutants.py``."""
     session.install(f"{wheel(session)}[{EXTRAS}]", *group("mutants"))
     session.run("python", "tests/mutants.py", *session.posargs)
 

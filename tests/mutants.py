@@ -1,214 +1,189 @@
-"""Proof of the tests: plants faults in the core, one by one, and sees if a test fails: ``python tests/mutants.py``.
+"""Proof of the tests: changes the package in small ways, one at a time, and sees whether a test fails.
 
-Each fault of `faults.py` is put into a copy of the package, and pytest runs on that copy the test files that should
-catch it, up to the first failure. A fault that no test catches is a missing test; the end is 0 only if there is none.
-A test that hangs is ended, and said to have hung. Examples of hypothesis come from a fixed seed, so that a second run
-says the same; another seed is ``--seed``.
+``python tests/mutants.py jobs/_admission _core/shutdown`` makes all the changes that cosmic-ray finds to make in these
+modules, ``python tests/mutants.py jobs`` those of a folder; ``--sample 0.2`` tries every fifth of them, by a seed.
 
-With ``--generated _ladder`` the faults are all small changes that cosmic-ray finds to make in that module.
+First the whole suite runs once and records which test executes which line. Each change then runs the tests that
+execute its line, the quickest first, on a copy of the package. One that no test notices is printed with its line: a
+missing test, or a change that makes no difference (`EQUIVALENT` in `tests/support/equivalent.py` lists those, each
+with its reason). The exit code is 0 only if there is none. A test that hangs has noticed it.
 """
 
 import argparse
 import json
 import os
+import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import unified_diff
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
-SUPPORT = TESTS / "support"
-sys.path.insert(0, str(SUPPORT))
-if TYPE_CHECKING:
-    from faults import Fault
-
+PACKAGE = ROOT / "hostkit"
 T = TypeVar("T")
 R = TypeVar("R")
-# In seconds. No test needs so long, on a busy machine either; pytest's own timer names the test and its line.
-LONGEST_TEST = 60
-# The last net, should pytest itself hang: so many times as long as a test.
-LONGEST_RUN = 5
-SEED = 1
 
-
-class UnusableFaultError(Exception):
-    """Raised when a fault does not fit the source that it was made for."""
+# Of a change that can be made in many ways, the ways that are nearest to a slip.
+OPERATORS = (
+    "AddNot",
+    "ExceptionReplacer",
+    "NumberReplacer",
+    "RemoveDecorator",
+    "ReplaceAndWithOr",
+    "ReplaceBinaryOperator_Add_Sub",
+    "ReplaceBinaryOperator_Div_Mul",
+    "ReplaceBinaryOperator_Mul_Div",
+    "ReplaceBinaryOperator_Sub_Add",
+    "ReplaceBreakWithContinue",
+    "ReplaceComparisonOperator_Eq_NotEq",
+    "ReplaceComparisonOperator_Gt_GtE",
+    "ReplaceComparisonOperator_GtE_Gt",
+    "ReplaceComparisonOperator_IsNot_Is",
+    "ReplaceComparisonOperator_Is_IsNot",
+    "ReplaceComparisonOperator_Lt_LtE",
+    "ReplaceComparisonOperator_LtE_Lt",
+    "ReplaceComparisonOperator_NotEq_Eq",
+    "ReplaceContinueWithBreak",
+    "ReplaceFalseWithTrue",
+    "ReplaceOrWithAnd",
+    "ReplaceTrueWithFalse",
+    "ReplaceUnaryOperator_Delete_USub",
+    "ZeroIterationForLoop",
+)
+# For type checkers, and for the reader.
+NOT_TESTED = ("if TYPE_CHECKING:", "assert ", "@overload")
+# Tests of a line that runs in nearly all of them: more would find little more.
+MOST_TESTS = 150
+# In seconds, for the tests of one change.
+LONGEST_RUN = 90
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What came of one run of tests.
+class Change:
+    """One changed line of a module."""
 
-    Attributes:
-        word: ``passed``, ``failed``, ``hung``, or ``broken`` if no test has looked at the fault.
-        where: The test that failed or hung, or what is broken.
-        seconds: How long it took.
-        output: What pytest said.
-    """
+    module: str
+    line: int
+    before: str
+    after: str
+    source: str
 
-    word: str
-    where: str
-    seconds: float
-    output: str
+    def __str__(self) -> str:
+        """Show where it is and what it does."""
+        return f"{self.module}.py:{self.line}: {self.before}  ->  {self.after}"
 
 
-@contextmanager
-def copied(fault: "Fault | None") -> Iterator[Path]:
-    """Make a directory with a copy of the package in it, with the fault if there is one.
+class TestMap:
+    """Which tests execute which line of the package, and how long each takes."""
 
-    Raises:
-        UnusableFaultError: The text to be replaced is not there exactly once, or what comes out is no Python.
-    """
-    with tempfile.TemporaryDirectory(prefix="hostkit-mutant-", ignore_cleanup_errors=True) as name:
-        copy = Path(name).resolve()
-        shutil.copytree(ROOT / "hostkit", copy / "hostkit", ignore=shutil.ignore_patterns("__pycache__"))
-        if fault is not None:
-            module = copy / "hostkit" / f"{fault.module}.py"
-            source = planted(fault, module.read_text(encoding="utf-8"))
-            module.write_text(source, encoding="utf-8")
-        yield copy
+    def __init__(self, lines: dict[str, dict[str, list[str]]], seconds: dict[str, float]) -> None:
+        """Take what the plugin has recorded."""
+        self._lines = lines
+        self._seconds = seconds
 
-
-def source_of(module: str) -> str:
-    """Return the source of a module of the package."""
-    return (ROOT / "hostkit" / f"{module}.py").read_text(encoding="utf-8")
+    def tests_of(self, change: Change) -> list[str]:
+        """Return the tests to run, the quickest first: those of the line, or of the module for one run at import."""
+        of_module = self._lines.get(change.module, {})
+        tests = of_module.get(str(change.line)) or sorted({test for found in of_module.values() for test in found})
+        by_speed = sorted(tests, key=lambda test: self._seconds.get(test, 1.0))
+        own = [test for test in by_speed if Path(change.module).name.strip("_") in test.partition("::")[0]]
+        return list(dict.fromkeys([*own[:MOST_TESTS], *by_speed]))[:MOST_TESTS]
 
 
-def planted(fault: "Fault", source: str) -> str:
-    """Return *source* with the fault.
+def changes_of(module: str, equivalent: dict[str, str]) -> Iterator[Change]:
+    """Yield every change that the operators find to make in a module, but those that make no difference."""
+    from cosmic_ray.mutating import mutate_code
+    from cosmic_ray.plugins import get_operator
 
-    Raises:
-        UnusableFaultError: The text to be replaced is not there exactly once, or what comes out is no Python.
-    """
-    count = source.count(fault.old)
-    if count != 1:
-        message = f"{fault.name}: found {count} times in {fault.module}.py, but should be once:\n{fault.old}"
-        raise UnusableFaultError(message)
-    mutated = source.replace(fault.old, fault.new)
-    try:
-        compile(mutated, f"{fault.module}.py", "exec")
-    except SyntaxError as error:
-        message = f"{fault.name}: no Python any more: {error}"
-        raise UnusableFaultError(message) from error
-    return mutated
-
-
-def run_tests(copy: Path, files: Sequence[str], seed: int, timeout: int) -> Verdict:
-    """Run test files, of which the last part of the path is given, on a copy of the package."""
-    report = copy / "report"
-    report.touch()
-    command = [
-        *(sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "mutant_watch", "-p", "no:cacheprovider"),
-        *("--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), f"--hypothesis-seed={seed}"),
-        *("-o", f"faulthandler_timeout={timeout}", *(str(TESTS / file) for file in files)),
-    ]
-    environment = {
-        **os.environ,
-        # Before the installed package, which pytest imports with its plugins, and also in the tests' child processes.
-        "PYTHONPATH": os.pathsep.join([str(copy), str(SUPPORT)]),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "MUTANT_COPY": str(copy),
-        "MUTANT_REPORT": str(report),
-    }
-    began = time.monotonic()
-    with (copy / "output").open("w+", encoding="utf-8", errors="replace") as output:
-        # In the copy, so that "the working directory first" does not mean the source tree.
-        process = subprocess.Popen(
-            command,
-            cwd=copy,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        code = end_in_time(process, LONGEST_RUN * timeout)
-        seconds = time.monotonic() - began
-        output.seek(0)
-        told = output.read()
-    lines: list[tuple[str, str]] = [tuple(json.loads(line)) for line in report.read_text(encoding="utf-8").splitlines()]
-    return Verdict(*judge(code, lines, hung="Timeout (" in told), seconds, told)
+    source = (PACKAGE / f"{module}.py").read_text(encoding="utf-8")
+    for name in OPERATORS:
+        operator = get_operator(f"core/{name}")()
+        occurrence = 0
+        while (mutated := mutate_code(source.encode(), operator, occurrence)) is not None:
+            changed = mutated if isinstance(mutated, str) else mutated.decode()
+            line, before, after = difference(source, changed)
+            # How arguments may be given is for type checkers too.
+            told = before.startswith(NOT_TESTED) or after == before.replace("*,", "/,")
+            if not told and not any(after.startswith(start) for start in equivalent):
+                yield Change(module, line, before, after, changed)
+            occurrence += 1
 
 
-def end_in_time(process: "subprocess.Popen[bytes]", seconds: float) -> int | None:
-    """Wait for the end, and end what is left of its group; return the exit code, or None if it came too late."""
-    waiting = threading.Thread(target=os.waitid, args=(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT), daemon=True)
+def difference(source: str, changed: str) -> tuple[int, str, str]:
+    """Return the number of the first line that was changed, the line, and what it has become."""
+    header, *lines = list(unified_diff(source.splitlines(), changed.splitlines(), n=0, lineterm=""))[2:]
+    number = int(header.split()[1].lstrip("-").partition(",")[0])
+    before, *after = (line[1:].strip() for line in lines)
+    return number, before, "".join(after)
+
+
+def run_pytest(arguments: Sequence[str], package: Path, output: Path, extra: dict[str, str], seconds: float) -> int:
+    """Run pytest in a fork, which has it imported already; return its exit code, -1 if it had to be ended."""
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        for standard in (1, 2):
+            os.dup2(descriptor, standard)
+        os.environ.update(extra, PYTHONPATH=os.pathsep.join([str(package), str(TESTS / "support")]))
+        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+        sys.path[:0] = [str(package), str(TESTS / "support")]
+        sys.dont_write_bytecode = True
+        code = 70
+        try:
+            import pytest
+
+            code = int(pytest.main(["-p", "no:cacheprovider", "--rootdir", str(ROOT), *arguments]))
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+    waiting = threading.Thread(target=os.waitid, args=(os.P_PID, child, os.WEXITED | os.WNOWAIT), daemon=True)
     waiting.start()
     waiting.join(seconds)
     late = waiting.is_alive()
-    # Before the process is reaped: until then its number belongs to nobody else.
-    os.killpg(process.pid, signal.SIGKILL)
-    code = process.wait()
-    return None if late else code
+    # Before the process is reaped: until then its number is its own.
+    os.killpg(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    return -1 if late else os.waitstatus_to_exitcode(status)
 
 
-def judge(code: int | None, lines: Sequence[tuple[str, str]], *, hung: bool) -> tuple[str, str]:
-    """Say in a word what a run means, and where it was; *code* is None for one that had to be ended."""
-
-    def texts(what: str) -> list[str]:
-        return [text for kind, text in lines if kind == what]
-
-    if texts("foreign"):
-        return "broken", f"not the copy was tested, but {texts('foreign')[0]}"
-    if texts("breaks"):
-        return "broken", f"{texts('breaks')[0]} cannot be collected"
-    if texts("fails"):
-        return "failed", texts("fails")[0]
-    if code == 0 and texts("ends"):
-        return "passed", ""
-    if not texts("begins"):
-        return "broken", f"pytest ended with {code} before the first test"
-    # Without a failure that was told, the test that had begun has taken pytest with it.
-    return "hung" if hung or code is None else "failed", texts("begins")[-1]
-
-
-def passes_without_faults(files: Sequence[str], jobs: int, seed: int, timeout: int) -> bool:
-    """Run the test files on a copy without a fault: only then a failure means anything."""
-
-    def run(file: str) -> Verdict:
-        with copied(None) as copy:
-            return run_tests(copy, [file], seed, timeout)
-
-    good = True
-    for file, verdict in side_by_side(run, files, jobs):
-        say(f"{'without a fault':34} {verdict.word:9} {verdict.seconds:6.1f} s  {verdict.where or file}")
-        if verdict.word != "passed":
-            good = False
-            say(verdict.output)
-    return good
+def make_map(folder: Path) -> TestMap:
+    """Run the suite once, and return which test executes which line."""
+    recorded = folder / "map"
+    recorded.mkdir()
+    arguments = ["-q", "-p", "line_recorder", "-m", "not servers", "-n", "2", str(TESTS)]
+    code = run_pytest(arguments, ROOT, folder / "output", {"LINE_RECORDER": str(recorded)}, 1800)
+    if code:
+        sys.exit(f"the tests do not pass without a change:\n{(folder / 'output').read_text()[-5000:]}")
+    lines: dict[str, dict[str, list[str]]] = {}
+    seconds: dict[str, float] = {}
+    for path in recorded.glob("*.json"):
+        part = json.loads(path.read_text())
+        seconds |= part["seconds"]
+        for module, found in part["lines"].items():
+            for line, tests in found.items():
+                lines.setdefault(module, {}).setdefault(line, []).extend(tests)
+    return TestMap(lines, seconds)
 
 
-def try_all(faults: "Sequence[Fault]", tests: Sequence[str], jobs: int, seed: int, timeout: int) -> bool:
-    """Try each fault; return whether all were caught."""
-
-    def run(fault: "Fault") -> Verdict:
-        with copied(fault) as copy:
-            return run_tests(copy, tests or fault.tests, seed, timeout)
-
-    words = {"passed": "SURVIVED", "failed": "caught", "hung": "hung", "broken": "BROKEN"}
-    began = time.monotonic()
-    missed = []
-    for fault, verdict in side_by_side(run, faults, jobs):
-        where = verdict.where.removeprefix("tests/") or fault.words
-        say(f"{fault.name:34} {words[verdict.word]:9} {verdict.seconds:6.1f} s  {where}")
-        if verdict.word not in ("failed", "hung"):
-            missed.append(fault.name)
-        if verdict.word == "broken":
-            say(verdict.output)
-    say(f"{len(faults) - len(missed)} of {len(faults)} faults caught in {time.monotonic() - began:.0f} s")
-    if missed:
-        say(f"missed: {', '.join(missed)}")
-    return not missed
+def is_noticed(change: Change, tests: Sequence[str]) -> bool:
+    """Run tests on a copy of the package with the change; return whether one fails or hangs."""
+    with tempfile.TemporaryDirectory(prefix="hostkit-mutant-", ignore_cleanup_errors=True) as name:
+        copy = Path(name).resolve()
+        shutil.copytree(PACKAGE, copy / "hostkit", ignore=shutil.ignore_patterns("__pycache__"))
+        (copy / "hostkit" / f"{change.module}.py").write_text(change.source, encoding="utf-8")
+        (copy / "tests.txt").write_text("\n".join(str(ROOT / test) for test in tests))
+        arguments = ["-x", "-q", "-p", "line_recorder", f"@{copy / 'tests.txt'}"]
+        return bool(tests) and run_pytest(arguments, copy, copy / "output", {"MUTANT": str(copy)}, LONGEST_RUN) != 0
 
 
 def side_by_side(function: Callable[[T], R], items: Iterable[T], jobs: int) -> Iterator[tuple[T, R]]:
@@ -221,6 +196,20 @@ def side_by_side(function: Callable[[T], R], items: Iterable[T], jobs: int) -> I
         pool.shutdown(cancel_futures=True)
 
 
+def modules_of(names: Sequence[str]) -> list[str]:
+    """Return the modules that are named, those of a folder for a folder."""
+    found = []
+    for name in names:
+        if (PACKAGE / name).is_dir():
+            paths = sorted((PACKAGE / name).rglob("*.py"))
+        elif (PACKAGE / f"{name}.py").exists():
+            paths = [PACKAGE / f"{name}.py"]
+        else:
+            sys.exit(f"no such module or folder of the package: {name!r}")
+        found += [str(path.relative_to(PACKAGE).with_suffix("")) for path in paths if path.name != "__init__.py"]
+    return found
+
+
 def say(line: str) -> None:
     """Write a line, at once."""
     sys.stdout.write(f"{line}\n")
@@ -229,41 +218,40 @@ def say(line: str) -> None:
 
 def main() -> int:
     """Do what the arguments say, and return the exit code."""
-    from faults import FAULTS
-
-    parser = argparse.ArgumentParser(description="Plant faults in the core and see whether a test catches each.")
-    parser.add_argument("--only", action="append", metavar="NAME", help="try this fault; may be given again")
-    parser.add_argument(
-        "--generated", action="append", metavar="MODULE", help="try cosmic-ray's changes of this module instead"
-    )
+    parser = argparse.ArgumentParser(description="Change the package in small ways, and see whether a test notices.")
+    parser.add_argument("modules", nargs="+", metavar="MODULE", help="jobs/_admission, or a folder: jobs")
+    parser.add_argument("--sample", type=float, default=1.0, metavar="SHARE", help="try so many of the changes")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the sample (default: 1)")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="so many at a time (default: 2)")
-    parser.add_argument("--tests", action="append", metavar="FILE", help="run this file instead of those of the fault")
-    parser.add_argument("--seed", type=int, default=SEED, metavar="N", help=f"of hypothesis (default: {SEED})")
-    parser.add_argument(
-        "--timeout",
-        type=int,
-        default=LONGEST_TEST,
-        metavar="SECONDS",
-        help=f"a test that takes so long hangs (default: {LONGEST_TEST})",
-    )
     asked = parser.parse_args()
 
-    faults: Sequence[Fault] = FAULTS
-    if asked.generated:
-        from generated import generate
+    sys.path.insert(0, str(TESTS / "support"))
+    from equivalent import EQUIVALENT
 
-        faults = tuple(fault for module in asked.generated for fault in generate(module, source_of(module)))
-    chosen = [fault for fault in faults if not asked.only or fault.name in asked.only]
-    unknown = sorted({*(asked.only or ())} - {fault.name for fault in chosen})
-    if unknown:
-        parser.error(f"no such fault: {', '.join(unknown)}")
-    for fault in chosen:  # all of them, before the first is tried
-        planted(fault, source_of(fault.module))
-    files = list(dict.fromkeys(asked.tests or [file for fault in chosen for file in fault.tests]))
-    if not passes_without_faults(files, asked.jobs, asked.seed, asked.timeout):
-        say("the tests do not pass without a fault")
-        return 1
-    return 0 if try_all(chosen, asked.tests or (), asked.jobs, asked.seed, asked.timeout) else 1
+    # So that each fork has them.
+    for name in ("pytest", "_pytest.assertion.rewrite", "anyio.pytest_plugin", "hypothesis", "trio", "coverage"):
+        __import__(name)
+
+    chance = random.Random(asked.seed)  # noqa: S311  # a sample
+    changes = [
+        change
+        for module in modules_of(asked.modules)
+        for change in changes_of(module, EQUIVALENT.get(module, {}))
+        if chance.random() < asked.sample
+    ]
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="hostkit-map-") as folder:
+        test_map = make_map(Path(folder).resolve())
+    say(f"{len(changes)} changes; which test executes which line took {time.monotonic() - began:.0f} s")
+    missed = 0
+    for change, noticed in side_by_side(
+        lambda change: is_noticed(change, test_map.tests_of(change)), changes, asked.jobs
+    ):
+        if not noticed:
+            missed += 1
+            say(f"not noticed: {change}")
+    say(f"{len(changes) - missed} of {len(changes)} changes noticed in {time.monotonic() - began:.0f} s")
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":
