@@ -15,7 +15,7 @@ nox.needs_version = ">=2025.5.1"
 # uv installs in a fraction of the time; where it is not there, nox falls back.
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.error_on_external_run = True
-nox.options.sessions = ["lint", "typing", "tests", "servers", "minimal", "build"]
+nox.options.sessions = ["lint", "typing", "tests", "servers", "minimal", "build", "docs"]
 
 ROOT = Path(__file__).parent
 PYPROJECT = nox.project.load_toml("pyproject.toml")
@@ -163,6 +163,13 @@ def build(session: nox.Session) -> None:
     strangers = [name for name in names if not name.startswith(("hostkit/", "hostkit_py-"))]
     if strangers or "hostkit/py.typed" not in names:
         session.error(f"{built.name}: strangers {strangers}, py.typed {'hostkit/py.typed' in names}")
+
+
+@nox.session(python=OLDEST)
+def docs(session: nox.Session) -> None:
+    """Build the site; a warning is an error. It is in ``build/site`` then."""
+    session.install(f"{wheel(session)}[{EXTRAS}]", *group("docs"))
+    session.run("sphinx-build", "-q", "-W", "--keep-going", "-b", "html", "docs", "build/site")
 
 
 @nox.session(python=OLDEST, default=False)

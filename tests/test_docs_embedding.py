@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 from children import HOSTKIT, PATIENCE, PYTHON, Child
+from documents import ROOT, blocks
 
-PAGE = (Path(__file__).parent.parent / "docs" / "embedding.md").read_text(encoding="utf-8")
-SECTIONS = {section.partition("\n")[0]: section for section in re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:]}
 # A free port instead of the one that a reader would take.
 FREE_PORT = {
     "uvicorn": ["--port", "0"],
@@ -28,21 +27,14 @@ pytestmark = [
 ]
 
 
-def block(section: str, language: str) -> str | None:
-    """Return the first block of code of a section in a language."""
-    found = re.search(rf"^```{language}\n(.+?)^```$", section, re.MULTILINE | re.DOTALL)
-    return found and found[1]
-
-
-PROGRAMS = [title for title, section in SECTIONS.items() if block(section, "python")]
-SERVED = [title for title in PROGRAMS if block(SECTIONS[title], "sh")]
+PAGE = ROOT / "docs" / "embedding.md"
+PROGRAMS = {block.section: block.text for block in blocks(PAGE)}
+COMMANDS = {block.section: block.text for block in blocks(PAGE, "sh")}
 
 
 def write(title: str, folder: Path) -> None:
     """Write the program of a section."""
-    code = block(SECTIONS[title], "python")
-    assert code
-    (folder / "app.py").write_text(code.replace("port=8000", "port=0"), encoding="utf-8")
+    (folder / "app.py").write_text(PROGRAMS[title].replace("port=8000", "port=0"), encoding="utf-8")
 
 
 def health(port: int) -> str:
@@ -57,15 +49,15 @@ def health(port: int) -> str:
 
 def test_finds_the_programs() -> None:
     """No program is left out."""
-    assert len(PROGRAMS) == PAGE.count("```python") == 8
-    assert len(SERVED) == PAGE.count("```sh") == 6
+    assert len(PROGRAMS) == 8
+    assert len(COMMANDS) == 6
 
 
-@pytest.mark.parametrize("title", SERVED)
+@pytest.mark.parametrize("title", COMMANDS)
 def test_a_program_serves_and_stops(title: str, tmp_path: Path) -> None:
     """The services run while it serves, and finish when it is told to stop."""
     write(title, tmp_path)
-    name, *arguments = shlex.split(block(SECTIONS[title], "sh") or "")
+    name, *arguments = shlex.split(COMMANDS[title])
     command = {"python": PYTHON, "hostkit": HOSTKIT}.get(name, (*PYTHON, "-m", name))
 
     env = {"HOME": str(tmp_path)}
@@ -81,7 +73,7 @@ def test_a_program_serves_and_stops(title: str, tmp_path: Path) -> None:
     assert exit_code == EXIT_CODES.get(name, 0), child.text
 
 
-@pytest.mark.parametrize("title", [title for title in PROGRAMS if title not in SERVED])
+@pytest.mark.parametrize("title", [title for title in PROGRAMS if title not in COMMANDS])
 def test_a_program_runs_to_its_end(title: str, tmp_path: Path) -> None:
     """A program without a server stops its services at its end."""
     write(title, tmp_path)

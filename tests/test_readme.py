@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from dataclasses import fields
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -20,28 +19,6 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 CODE = [text for language, text in BLOCKS if language == "python"]
 SHELL = [line for language, text in BLOCKS if language == "sh" for line in text.splitlines()]
-# Enough of FastAPI for a lifespan, where it is not installed.
-FASTAPI = """
-from types import SimpleNamespace
-
-class FastAPI:
-    def __init__(self, *, lifespan):
-        self.router = SimpleNamespace(lifespan_context=lifespan)
-"""
-ENTER_LIFESPAN = """
-
-import anyio
-
-
-async def enter_lifespan():
-    async with app.router.lifespan_context(app):
-        await anyio.sleep(0)
-        print(host.status().state)
-
-
-anyio.run(enter_lifespan)
-"""
-
 FAILING_HOST = """
 
 import anyio
@@ -80,27 +57,6 @@ def checkout(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "samples", tmp_path / "samples")
     (tmp_path / "logs").mkdir()
     return tmp_path
-
-
-@pytest.mark.parametrize("code", [pytest.param(code, id=title(code)) for code in CODE])
-def test_python_code_runs(code: str, checkout: Path) -> None:
-    """Every Python block runs as it is, to its end or to the stop that it is asked for, without a warning or error."""
-    command: list[str | Path] = [*PYTHON, "-W", "error", "app.py"]
-    if "FastAPI(" in code:
-        code += ENTER_LIFESPAN
-        if find_spec("fastapi") is None:
-            (checkout / "fastapi.py").write_text(FASTAPI)
-    if "def test_" in code:
-        command = [*PYTHON, "-m", "pytest", "app.py"]
-    (checkout / "app.py").write_text(code)
-
-    with Child(*command, cwd=checkout) as child:
-        if child.wait_for(lambda line: "| hostkit | started" in line):
-            child.send(signal.SIGTERM)
-        exit_code = child.end()
-
-    assert exit_code == 0, child.text
-    assert "WARNING" not in child.text
 
 
 def test_logging_reaches_the_standard_library(tmp_path: Path) -> None:
@@ -202,13 +158,6 @@ def test_the_settings_table_is_complete() -> None:
     assert {name: value.lower() for name, value in shown.items()} == {
         name: value.strip().lower() for name, value in table.items()
     }
-
-
-def test_no_command_installs_a_stranger() -> None:
-    """The name without ``-py`` belongs to somebody else on the package index, and is never installed from there."""
-    texts = [README, *(path.read_text(encoding="utf-8") for path in ROOT.glob("samples/*.py"))]
-
-    assert not [text for text in texts if re.search(r"(pip|uv|pipx) (install|add) '?\"?hostkit(?!-py)", text)]
 
 
 def without_times(text: str) -> list[str]:

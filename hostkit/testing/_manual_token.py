@@ -15,7 +15,9 @@ class ManualStoppingToken(StoppingToken):
     """A `StoppingToken` that the test sets, with `request_stop`.
 
     It is stricter than a host, which only warns or logs: a task that goes on sleeping in the token after the stop gets
-    an `AssertionError`, so that the test ends; and errors of `on_stop` callbacks come out::
+    an `AssertionError`, so that the test ends; and errors of `on_stop` callbacks come out:
+
+    .. code-block:: python
 
         async def test_cleans_every_hour(manual_stopping_token):
             cleanup = LogCleanup(directory)

@@ -16,7 +16,9 @@ E = TypeVar("E", bound=HostEvent)
 class Recorder:
     """A listener that keeps every event of a host, for a test to look at.
 
-    For example::
+    For example:
+
+    .. code-block:: python
 
         recorder = Recorder()
         builder.on_event(recorder)

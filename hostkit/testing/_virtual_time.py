@@ -30,7 +30,9 @@ def virtual_time(backend: str) -> tuple[str, dict[str, object]]:
     """Return a value for anyio's ``anyio_backend`` fixture: tests run on a clock that jumps.
 
     Whenever nothing is left to run, the clock jumps to the next timer. It starts at 0, and a timer comes at exactly its
-    own instant. Make a new value for each event loop; for one outside pytest::
+    own instant. Make a new value for each event loop; for one outside pytest:
+
+    .. code-block:: python
 
         backend, options = virtual_time("asyncio")
         anyio.run(main, backend=backend, backend_options=options)

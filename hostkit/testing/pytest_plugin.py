@@ -1,6 +1,8 @@
 """The pytest plugin: virtual time for anyio's tests. Installing hostkit is enough; it does nothing until it is asked.
 
-A ``conftest.py`` that puts all async tests on virtual time, on both backends::
+A ``conftest.py`` that puts all async tests on virtual time, on both backends:
+
+.. code-block:: python
 
     @pytest.fixture
     def anyio_backend(virtual_time_backend):

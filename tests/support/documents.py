@@ -1,0 +1,65 @@
+"""The code in README, pages and docstrings, found by sybil.
+
+A block in an HTML comment (``<!-- invisible-code-block: python ... -->``) belongs to the visible one before it: it is
+what a test adds to a program that a reader sees.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from sybil import Document
+from sybil.document import PythonDocStringDocument
+from sybil.parsers import markdown, rest
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+PAGES = sorted(ROOT.glob("docs/**/*.md"))
+
+
+class Block(NamedTuple):
+    """A block of code in a document.
+
+    Attributes:
+        path: The document.
+        line: The number of its first line.
+        section: The last heading before it; empty in a docstring.
+        text: The code.
+    """
+
+    path: Path
+    line: int
+    section: str
+    text: str
+
+    @property
+    def name(self) -> str:
+        """A name for a test."""
+        return f"{self.path.stem if self.path.parent != ROOT else self.path.name}:{self.section or self.line}"
+
+
+def blocks(path: Path, language: str = "python") -> list[Block]:
+    """Return the visible blocks of a page in a language, each with the invisible ones behind it."""
+    document = Document.parse(str(path), markdown.CodeBlockParser(language, evaluator=_nothing))
+    found: list[Block] = []
+    for example in document.examples():
+        text = str(example.parsed)
+        if document.text.startswith("<!", example.start) and found:
+            found[-1] = found[-1]._replace(text=f"{found[-1].text}\n\n{text}")
+        else:
+            found.append(Block(path, example.line, _section(document.text[: example.start]), text))
+    return found
+
+
+def docstring_blocks(path: Path) -> list[Block]:
+    """Return the blocks of Python in the docstrings of a module."""
+    document = PythonDocStringDocument.parse(str(path), rest.CodeBlockParser("python", evaluator=_nothing))
+    return [Block(path, example.line, "", str(example.parsed)) for example in document.examples()]
+
+
+def _section(before: str) -> str:
+    titles = [line.strip("# ") for line in before.splitlines() if line.startswith("#") and not line.startswith("#!")]
+    return titles[-1] if titles else ""
+
+
+def _nothing(_: object) -> None:
+    """Evaluate nothing here: what a block is for, its test knows."""
