@@ -16,9 +16,9 @@ from hostkit.scheduling._days import (
     weekdays_code,
     weekdays_english,
 )
+from hostkit.scheduling._english import in_words
+from hostkit.scheduling._local_time import next_fixed
 from hostkit.scheduling._schedule import Schedule
-from hostkit.scheduling._wall_time import next_fixed
-from hostkit.scheduling._words import in_words
 
 _TIME = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?")
 _ONE_DAY = timedelta(days=1)

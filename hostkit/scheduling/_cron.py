@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from hostkit.scheduling._calendar import Daily, Monthly, Weekly
 from hostkit.scheduling._days import NAMES
+from hostkit.scheduling._english import ordinal
+from hostkit.scheduling._local_time import next_fixed, next_shown
 from hostkit.scheduling._schedule import Schedule
-from hostkit.scheduling._wall_time import next_fixed, next_shown
-from hostkit.scheduling._words import ordinal
 
 if TYPE_CHECKING:
     from cronsim import CronSim

@@ -4,7 +4,7 @@ import calendar
 from collections.abc import Collection, Iterable
 from datetime import date
 
-from hostkit.scheduling._words import in_words, ordinal
+from hostkit.scheduling._english import in_words, ordinal
 
 NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _SHORT = [name[:3].lower() for name in NAMES]

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from hostkit._durations import NOT_GIVEN, Duration, to_positive_period
+from hostkit.scheduling._english import in_words
 from hostkit.scheduling._schedule import Schedule
-from hostkit.scheduling._words import in_words
 
 
 @dataclass(frozen=True, init=False, repr=False)

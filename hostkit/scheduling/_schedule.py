@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Self
 
-from hostkit.scheduling._wall_time import MICROSECOND, instant_of
-from hostkit.scheduling._words import in_words
-from hostkit.scheduling._zones import zone, zone_name
+from hostkit.scheduling._english import in_words
+from hostkit.scheduling._local_time import MICROSECOND, instant_of, zone, zone_name
 
 _MOST_EXCLUDED = 4_000
 _MOST_DATES_NAMED = 4
