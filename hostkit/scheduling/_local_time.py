@@ -1,84 +1,127 @@
-"""From what a local clock shows to instants, with Debian cron's rules where the clock changes.
+"""From local times to instants, with Debian cron's rules where the clock changes; time zones by name.
 
-A *wall* is a naive ``datetime``: what a clock on the wall of the zone shows. Instants are in UTC,
-because two datetimes of one zone are compared by what the clock shows, not by which came first.
+A *local time* is a naive ``datetime``: what the clock in a zone shows. Instants are in UTC, because two datetimes
+of one zone are compared by what the clock shows, not by which came first.
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import MINYEAR, UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
-NextWall = Callable[[datetime], datetime]
-"""The pattern of a schedule: the first wall after a given one, on a calendar that knows no clock changes."""
+FirstLocal = Callable[[datetime], datetime | None]
+"""The pattern of a schedule: the first local time at or after a given one, as if clocks never changed."""
 
-_SECOND = timedelta(seconds=1)
 MICROSECOND = timedelta(microseconds=1)
+_SECOND = timedelta(seconds=1)
+_ONE_DAY = timedelta(days=1)
+_LAST_CLOCK_CHANGES = datetime.max.replace(tzinfo=UTC) - 2 * _ONE_DAY
+"""No zone changes its clock in the last days of the last year."""
 
 
-def wall_at(instant: datetime, zone: tzinfo) -> datetime:
-    """Return what the clock in *zone* shows at *instant*."""
-    return instant.astimezone(zone).replace(tzinfo=None, fold=0)
+def to_utc(instant: datetime) -> datetime:
+    """Return *instant* in UTC, the nearest one there is if it lies before the year 1 or after 9999 there."""
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError:
+        return _nearest_end(instant).replace(tzinfo=UTC)
 
 
-def instant_of(wall: datetime, zone: tzinfo) -> datetime:
-    """Return the instant at which a job at the fixed time *wall* runs.
+def local_at(instant: datetime, zone: tzinfo) -> datetime:
+    """Return what the clock in *zone* shows at *instant*, the nearest there is if that is no ``datetime``."""
+    try:
+        return instant.astimezone(zone).replace(tzinfo=None, fold=0)
+    except OverflowError:
+        return _nearest_end(instant)
+
+
+def instant_of(local: datetime, zone: tzinfo) -> datetime:
+    """Return the instant at which a job at the fixed time *local* runs.
 
     A time that the clock shows twice counts the first time. A time that the clock leaves out is made up for
     as soon as the clock has changed.
+
+    Raises:
+        OverflowError: The instant lies before the year 1 or after 9999 in UTC.
     """
-    first, second = _both_readings(wall, zone)
+    first, second = _both_readings(local, zone)
     if first <= second:
         return first
-    return _first_instant(second, first, lambda instant: wall_at(instant, zone) > wall)
+    return _first_instant(second, first, lambda instant: local_at(instant, zone) > local)
 
 
-def next_fixed(after: datetime, zone: tzinfo, next_wall: NextWall) -> datetime:
-    """Return the first run after *after* of a job at fixed times."""
-    wall = next_wall(wall_at(after, zone))
-    # Several rounds only in an hour that is shown for the second time: its runs were all the first time.
-    while (run := instant_of(wall, zone)) <= after:
-        wall = next_wall(wall)
-    return run
+def next_fixed(after: datetime, zone: tzinfo, first_local: FirstLocal) -> datetime | None:
+    """Return the first run after *after* of a job at fixed times.
+
+    Raises:
+        OverflowError: It lies after the year 9999 in UTC.
+    """
+    local = first_local(local_at(after, zone))
+    while local is not None:
+        run = instant_of(local, zone)
+        if run > after:
+            return run
+        # Most often in an hour that is shown for the second time: its runs were all the first time.
+        local = first_local(local + MICROSECOND)
+    return None
 
 
-def next_shown(after: datetime, zone: tzinfo, next_wall: NextWall) -> datetime:
-    """Return the first run after *after* of a job that runs every time the clock shows one of its times."""
-    run = _first_shown(wall_at(after, zone), after, zone, next_wall)
+def next_shown(after: datetime, zone: tzinfo, first_local: FirstLocal) -> datetime | None:
+    """Return the first run after *after* of a job that runs every time the clock shows one of its times.
+
+    Raises:
+        OverflowError: It lies after the year 9999 in UTC.
+    """
+    # Strictly later: what the clock shows at *after* it may show once more, but not before it goes back.
+    run = _first_shown(local_at(after, zone) + MICROSECOND, after, zone, first_local)
     back = _clock_goes_back(after, zone)
-    if back is None:
+    if back is None or (run is not None and run < back):
         return run
     # From here the clock shows times for the second time, which the search above has left behind.
-    return min(run, _first_shown(wall_at(back, zone) - MICROSECOND, back - MICROSECOND, zone, next_wall))
+    return _first_shown(local_at(back, zone), back - MICROSECOND, zone, first_local)
 
 
-def _first_shown(wall: datetime, after: datetime, zone: tzinfo, next_wall: NextWall) -> datetime:
-    while True:
-        wall = next_wall(wall)
-        first, second = _both_readings(wall, zone)
-        if first <= second:
-            return first if first > after else second
+def is_shown(local: datetime, zone: tzinfo) -> bool:
+    """Return whether the clock ever shows *local*.
 
-
-def _both_readings(wall: datetime, zone: tzinfo) -> tuple[datetime, datetime]:
-    """Read *wall* by the offset before and by the offset after a clock change.
-
-    Equal: the usual day. Ascending: the clock shows *wall* twice. Descending: it never does.
+    Raises:
+        OverflowError: The instant lies before the year 1 or after 9999 in UTC.
     """
-    first = wall.replace(tzinfo=zone)
+    first, second = _both_readings(local, zone)
+    return first <= second
+
+
+def _first_shown(local: datetime, after: datetime, zone: tzinfo, first_local: FirstLocal) -> datetime | None:
+    found = first_local(local)
+    while found is not None:
+        first, second = _both_readings(found, zone)
+        if first <= second and second > after:
+            return first if first > after else second
+        found = first_local(found + MICROSECOND)
+    return None
+
+
+def _both_readings(local: datetime, zone: tzinfo) -> tuple[datetime, datetime]:
+    """Read *local* by the offset before and by the offset after a clock change.
+
+    Equal: the usual day. Ascending: the clock shows *local* twice. Descending: it never does.
+    """
+    first = local.replace(tzinfo=zone)
     return first.astimezone(UTC), first.replace(fold=1).astimezone(UTC)
 
 
 def _clock_goes_back(after: datetime, zone: tzinfo) -> datetime | None:
     """Return the instant within a day after *after* at which the clock goes back."""
-    shown = wall_at(after, zone) - after.replace(tzinfo=None)
-    # Far enough: only a clock that goes back by more than the time until then shows again what is behind us.
-    later = after + timedelta(days=1)
-    if wall_at(later, zone) - later.replace(tzinfo=None) >= shown:
+    if after > _LAST_CLOCK_CHANGES:
+        return None
+    shown = local_at(after, zone) - after.replace(tzinfo=None)
+    # Far enough: only a clock that goes back by more than the time until then shows again what has passed.
+    later = after + _ONE_DAY
+    if local_at(later, zone) - later.replace(tzinfo=None) >= shown:
         return None
     return _first_instant(
         after.replace(microsecond=0),
         later.replace(microsecond=0),
-        lambda instant: wall_at(instant, zone) - instant.replace(tzinfo=None) < shown,
+        lambda instant: local_at(instant, zone) - instant.replace(tzinfo=None) < shown,
     )
 
 
@@ -91,6 +134,10 @@ def _first_instant(low: datetime, high: datetime, changed: Callable[[datetime], 
         else:
             low = middle
     return high
+
+
+def _nearest_end(instant: datetime) -> datetime:
+    return datetime.min if instant.year == MINYEAR else datetime.max  # noqa: DTZ901  # a local time
 
 
 def zone_name(tz: str | tzinfo) -> str:
@@ -109,7 +156,7 @@ def zone_name(tz: str | tzinfo) -> str:
     raise TypeError(msg)
 
 
-def zone(name: str) -> tzinfo:
+def zone_called(name: str) -> tzinfo:
     """Return the time zone called *name*.
 
     Raises:
