@@ -19,12 +19,12 @@ def parse_weekdays(days: object) -> tuple[int, ...]:
         ValueError: There is no such day.
         TypeError: *days* is neither a str nor an iterable of them.
     """
-    if not isinstance(days, str):
-        items = list(days) if isinstance(days, Iterable) else [days]
-        if not all(isinstance(item, str) for item in items):
-            msg = f"days must be a str such as 'mon-fri', or several of them, not {days!r}"
-            raise TypeError(msg)
-        days = ",".join(items)
+    items = [days] if isinstance(days, str) or not isinstance(days, Iterable) else list(days)
+    names = [item for item in items if isinstance(item, str)]
+    if len(names) < len(items):
+        msg = f"days must be a str such as 'mon-fri', or several of them, not {days!r}"
+        raise TypeError(msg)
+    days = ",".join(names)
     found: set[int] = set()
     for part in days.split(","):
         first, dash, last = part.partition("-")

@@ -135,7 +135,7 @@ def cron_dates_english(
     if dates and in_week and either:
         text = f"{_prefixed('on', dates)} or {_prefixed('on', in_week)}"
         return f"{text}, {_prefixed('in', months_named)}" if months_named else text
-    in_months = f" of {in_words(months_named)}" if months_named else ""
+    in_months = f" {_prefixed('of', months_named)}" if months_named else ""
     if dates:
         if not in_months and any("day" in each for each in dates):
             in_months = " of the month"
