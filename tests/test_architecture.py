@@ -105,9 +105,11 @@ FLOORS = {
     "hostkit.scheduling._clock": WHOLES,
     "hostkit.scheduling._cron": WHOLES,
     "hostkit.scheduling._days": WHOLES,
+    "hostkit.scheduling._english": WHOLES,
     "hostkit.scheduling._engine": WHOLES,
     "hostkit.scheduling._every": WHOLES,
     "hostkit.scheduling._job": WHOLES,
+    "hostkit.scheduling._local_time": WHOLES,
     "hostkit.scheduling._log": WHOLES,
     "hostkit.scheduling._performer": WHOLES,
     "hostkit.scheduling._policies": WHOLES,
@@ -115,9 +117,6 @@ FLOORS = {
     "hostkit.scheduling._runners": WHOLES,
     "hostkit.scheduling._schedule": WHOLES,
     "hostkit.scheduling._scheduler": WHOLES,
-    "hostkit.scheduling._wall_time": WHOLES,
-    "hostkit.scheduling._words": WHOLES,
-    "hostkit.scheduling._zones": WHOLES,
     "hostkit.testing": EDGES,
     "hostkit.testing._asyncio_time": EDGES,
     "hostkit.testing._manual_token": EDGES,
@@ -130,7 +129,7 @@ FLOORS = {
 }
 SCHEDULES = frozenset(
     f"hostkit.scheduling.{name}"
-    for name in ("_calendar", "_cron", "_days", "_every", "_schedule", "_wall_time", "_words", "_zones")
+    for name in ("_calendar", "_cron", "_days", "_english", "_every", "_local_time", "_schedule")
 )
 # Ordinary services: what they have, every user's service can have. Of the rest they know the values.
 SERVICES = ("hostkit.scheduling", "hostkit.jobs")
@@ -504,7 +503,7 @@ GOOD = [
     ("hostkit._values.clock", "from datetime import datetime\nx = datetime.now()"),
     ("hostkit._config.logging", "from loguru import logger\nlogger.remove()"),
     ("hostkit.scheduling._cron", "def f():\n    import cronsim"),
-    ("hostkit.scheduling._every", "from hostkit.scheduling._words import in_words\nfrom datetime import datetime"),
+    ("hostkit.scheduling._every", "from hostkit.scheduling._english import in_words\nfrom datetime import datetime"),
     ("hostkit.scheduling._scheduler", "from hostkit._execution.daemon_thread import DaemonThreads"),
     ("hostkit.ext.dashboard._page", "import starlette"),
     ("hostkit._core.host", "x = 1\n" * 400),

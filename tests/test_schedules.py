@@ -91,6 +91,44 @@ def written(runs: list[datetime]) -> list[str]:
                 "except 2026-12-25, 2026-12-26 and Sundays (Europe/Rome), until 2027-01-01 00:00 UTC"
             ),
         ),
+        (
+            Daily("9:00", interval=2, starting=date(2026, 1, 5)),
+            "Daily('09:00', tz='UTC', interval=2, starting=datetime.date(2026, 1, 5))",
+            "every 2nd day at 09:00 UTC, starting 2026-01-05",
+        ),
+        (
+            Daily(starting=date(2026, 1, 5)),
+            "Daily('00:00', tz='UTC', starting=datetime.date(2026, 1, 5))",
+            "every day at 00:00 UTC, starting 2026-01-05",
+        ),
+        (
+            Weekly("mon", "09:00", tz=BERLIN, interval=2, starting=date(2026, 1, 5)),
+            "Weekly('mon', '09:00', tz='Europe/Berlin', interval=2, starting=datetime.date(2026, 1, 5))",
+            "every 2nd week on Monday at 09:00 Europe/Berlin, starting 2026-01-05",
+        ),
+        (
+            Weekly("mon,fri", interval=3, starting=date(2026, 1, 5)),
+            "Weekly('mon,fri', '00:00', tz='UTC', interval=3, starting=datetime.date(2026, 1, 5))",
+            "every 3rd week on Monday and Friday at 00:00 UTC, starting 2026-01-05",
+        ),
+        (
+            Monthly("last fri", interval=3, starting=date(2026, 1, 1)),
+            "Monthly('last fri', '00:00', tz='UTC', interval=3, starting=datetime.date(2026, 1, 1))",
+            "every 3rd month on the last Friday at 00:00 UTC, starting 2026-01-01",
+        ),
+        (
+            Daily().excluding(Monthly(1, interval=112, starting=date(2026, 1, 1))),
+            (
+                "Daily('00:00', tz='UTC')"
+                ".excluding(Monthly(1, '00:00', tz='UTC', interval=112, starting=datetime.date(2026, 1, 1)))"
+            ),
+            "every day at 00:00 UTC, except every 112th month on the 1st, starting 2026-01-01",
+        ),
+        (
+            Daily().until(datetime(2027, 1, 1, 0, 0, 30, tzinfo=UTC)),
+            "Daily('00:00', tz='UTC').until(datetime.datetime(2027, 1, 1, 0, 0, 30, tzinfo=datetime.timezone.utc))",
+            "every day at 00:00 UTC, until 2027-01-01 00:00:30 UTC",
+        ),
     ],
 )
 def test_is_written_as_code_and_in_english(schedule: Schedule, code: str, english: str) -> None:
@@ -98,6 +136,27 @@ def test_is_written_as_code_and_in_english(schedule: Schedule, code: str, englis
     assert repr(schedule) == code
     assert str(schedule) == english
     assert eval(code, NAMES) == schedule  # noqa: S307  (that it can be is the point)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rule", "zone"),
+    [
+        (Every(minutes=5).until(NEW_YEAR), "every 5 minutes, until 2026-01-01 00:00 UTC", None),
+        (Every(minutes=5).excluding(date(2026, 1, 1)), "every 5 minutes, except 2026-01-01 (dates in UTC)", None),
+        (Daily("3:00", tz=BERLIN).until(NEW_YEAR), "every day at 03:00, until 2026-01-01 01:00", BERLIN),
+        (Daily().excluding(Weekly("sun", tz=ROME)), "every day at 00:00, except Sundays (Europe/Rome)", "UTC"),
+        (
+            Weekly("mon", tz=BERLIN, interval=2, starting=date(2026, 1, 5)),
+            "every 2nd week on Monday at 00:00, starting 2026-01-05",
+            BERLIN,
+        ),
+        (Monthly(1, "06:00"), "the 1st of the month at 06:00", "UTC"),
+    ],
+)
+def test_the_rule_and_its_zone_can_be_had_apart(schedule: Schedule, rule: str, zone: str | None) -> None:
+    """`rule` is `str` without the schedule's own zone, `zone` its name; an interval has none."""
+    assert schedule.rule == rule
+    assert schedule.zone == zone
 
 
 def test_many_excluded_dates_are_not_all_named() -> None:
@@ -113,6 +172,7 @@ def test_many_excluded_dates_are_not_all_named() -> None:
         (Every(minutes=5), Every(seconds=300)),
         (Daily("17:00", "9:00"), Daily("09:00", time(17))),
         (Daily(tz=BERLIN), Daily(tz=ZoneInfo.no_cache(BERLIN))),
+        (Daily(time(2, 30, fold=1)), Daily("02:30")),
         (Daily(tz=UTC), Daily(tz=ZoneInfo("UTC"))),
         (Weekly("mon-fri"), Weekly(["fri", "mon-thu"])),
         (Monthly("LAST FRIDAY"), Monthly("last  fri")),
@@ -144,6 +204,8 @@ def test_equal_schedules_are_equal(one: Schedule, other: Schedule) -> None:
         (Monthly(1), Monthly("1st mon")),
         (Daily(), Daily().excluding(date(2026, 1, 1))),
         (Daily(), Daily().until(NEW_YEAR)),
+        (Daily(), Daily(starting=date(2026, 1, 1))),
+        (Daily(interval=2, starting=date(2026, 1, 1)), Daily(interval=3, starting=date(2026, 1, 1))),
     ],
 )
 def test_different_schedules_are_not_equal(one: Schedule, other: Schedule) -> None:
@@ -308,7 +370,11 @@ def test_a_schedule_of_no_kind_cannot_be_made() -> None:
         (lambda: Every(minutes=-1, hours=1), "minutes must not be negative or NaN, got -1"),
         (lambda: Every(seconds=float("nan")), "seconds must not be negative or NaN, got nan"),
         (lambda: Every(float("inf")), "a finite one, got inf"),
-        (lambda: Every(hours=1e300), "too long for a calendar"),
+        (lambda: Every(hours=1e300), "longer than the calendar of 9,999 years"),
+        (lambda: Every(hours=10**8), "longer than the calendar of 9,999 years, got 360000000000.0 seconds"),
+        (lambda: Daily(interval=2), r"interval=2 needs starting=, the date to count from, such as starting=date\(2026"),
+        (lambda: Weekly("mon", interval=0, starting=date(2026, 1, 5)), "interval must be from 1 to 3652059, not 0"),
+        (lambda: Monthly(1, interval=10**9, starting=date(2026, 1, 5)), "interval must be from 1 to 3652059, not 1000"),
         (lambda: Daily("24:00"), "no time of day: '24:00'"),
         (lambda: Daily("9"), "no time of day: '9'; write 'HH:MM'"),
         (lambda: Daily("09:00+02:00"), "no time of day"),
@@ -354,6 +420,11 @@ def test_a_wrong_value_is_refused_where_it_is_written(make: Callable[[], object]
         lambda: Daily(tz=timezone(timedelta(hours=3))),
         lambda: Daily(tz=3),  # type: ignore[arg-type]
         lambda: Weekly([1, 2]),  # type: ignore[list-item]
+        lambda: Weekly(None),  # type: ignore[arg-type]
+        lambda: Daily(interval=2.0, starting=date(2026, 1, 5)),  # type: ignore[arg-type]
+        lambda: Daily(interval=True),
+        lambda: Daily(starting=NEW_YEAR),
+        lambda: Daily(starting="2026-01-05"),  # type: ignore[arg-type]
         lambda: Monthly(True),  # noqa: FBT003
         lambda: Monthly(1.5),  # type: ignore[arg-type]
         lambda: Daily().next_after(date(2026, 1, 1)),  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ import datetime as dt
 import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from itertools import islice
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -38,7 +39,7 @@ NAMES = {"datetime": dt, "Cron": Cron, "Monthly": Monthly}
         (
             lambda: Cron("0 0 LW * *"),
             "Cron('0 0 LW * *', tz='UTC')",
-            "at 00:00 on the last weekday of every month, UTC",
+            "at 00:00 on the last weekday of the month, UTC",
         ),
         (lambda: Cron("0 0 * * 5L"), "Cron('0 0 * * 5L', tz='UTC')", "the last Friday of the month at 00:00 UTC"),
         (lambda: Cron("0 0 * * sun#2"), "Cron('0 0 * * sun#2', tz='UTC')", "the 2nd Sunday of the month at 00:00 UTC"),
@@ -50,7 +51,7 @@ NAMES = {"datetime": dt, "Cron": Cron, "Monthly": Monthly}
         (
             lambda: Cron("*/5 * * * *", tz=BERLIN),
             "Cron('*/5 * * * *', tz='Europe/Berlin')",
-            "every fifth minute of every hour, Europe/Berlin",
+            "every 5 minutes, Europe/Berlin",
         ),
         (
             lambda: Cron("0 9 * * mon-fri", tz=BERLIN).excluding(Monthly("last fri", tz=BERLIN)),
@@ -65,7 +66,7 @@ NAMES = {"datetime": dt, "Cron": Cron, "Monthly": Monthly}
         (
             lambda: Cron("0 9 * * *").excluding(Cron("0 0 1 1 *")),
             "Cron('0 9 * * *', tz='UTC').excluding(Cron('0 0 1 1 *', tz='UTC'))",
-            "every day at 09:00 UTC, except the days of 'at 00:00 on January 1, UTC'",
+            "every day at 09:00 UTC, except on the 1st of January",
         ),
     ],
 )
@@ -134,7 +135,22 @@ def test_agrees_with_the_schedules_that_need_no_cron(
         ("0 0 */31 2 mon#5", "never comes true"),
         ("0 0 * *", "has 4 fields instead of 5: minute"),
         ("0 0 0 * * *", r"has 6 fields instead of 5: .*for seconds take Every\(seconds=...\)"),
-        ("@daily", "has 1 fields instead of 5"),
+        ("daily", "has 1 fields instead of 5"),
+        ("@dayly", "unknown nickname in cron expression '@dayly'; there are @hourly, @daily, @midnight"),
+        (
+            "@reboot",
+            r"@reboot is no schedule: scheduler.add\(job, schedule, run_at_start=True\) runs a job at the start",
+        ),
+        ("@daily *", "unknown nickname"),
+        ("70-2 * * * *", "bad minute"),
+        ("2-70 * * * *", "bad minute"),
+        ("* 22-24 * * *", "bad hour"),
+        ("0 0 31-0 * *", "bad day-of-month"),
+        ("0 0 * dec-13 *", "bad month"),
+        ("0 0 * * 8-1", "bad day-of-week"),
+        ("0 0 * * fri-foo", "bad day-of-week"),
+        ("0 22-2/0 * * *", "bad hour"),
+        (f"{'1' * 5000} * * * *", "wrong cron expression"),
         ("", "has 0 fields"),
     ],
 )
@@ -142,6 +158,119 @@ def test_a_wrong_expression_is_refused_where_it_is_written(expression: str, mess
     """The error names the expression, the field that is wrong and what would be right; no 31 February either."""
     with pytest.raises(ValueError, match=message):
         Cron(expression)
+
+
+@pytest.mark.parametrize(
+    ("expression", "english"),
+    [
+        ("0 0 31 2-12 *", "at 00:00 on the 31st from February to December"),
+        ("*/5 * 21,22,23 * *", "every 5 minutes from the 21st to the 23rd"),
+        ("0 0 1 * fri", "at 00:00 on the 1st or on Friday"),
+        ("0 0 1,15 jan,jul *", "at 00:00 on the 1st and the 15th of January and July"),
+        ("0 0 1 jan fri", "at 00:00 on the 1st or on Friday, in January"),
+        ("0 0 L,1 * *", "at 00:00 on the 1st and the last day of the month"),
+        ("0 0 11-13 6-8 mon,thu", "at 00:00 from the 11th to the 13th or on Monday and Thursday, from June to August"),
+        ("0 0 */2 * fri", "at 00:00 on every 2nd day of the month if it is Friday"),
+        ("0 0 */20 * mon,tue", "at 00:00 on the 1st and the 21st if it is Monday or Tuesday"),
+        ("0 0 1-31 * fri", "at 00:00 every day"),
+        ("0 0 1 * 0-6", "at 00:00 every day"),
+        ("0 0 * 1 fri#2", "at 00:00 on the 2nd Friday of January"),
+        ("0 9 * nov-feb mon-fri", "at 09:00 from Monday to Friday from November to February"),
+        ("* * * * *", "every minute"),
+        ("@hourly", "every hour"),
+        ("30 * * * *", "at minute 30 of every hour"),
+        ("*/7 * * * *", "every 7th minute of every hour"),
+        ("*/7 9-17 * * *", "every 7th minute of hours 9 to 17"),
+        ("10-20,40 * * * *", "at minutes 10 to 20 and 40 of every hour"),
+        ("0 */6 * * *", "at 00:00, 06:00, 12:00 and 18:00 every day"),
+        ("30 9-17 * * *", "every hour from 09:30 to 17:30"),
+        ("* 9 * * *", "every minute from 09:00 to 09:59"),
+        ("* 9,17 * * *", "every minute of hours 9 and 17"),
+        ("5,10 9-12,17 * * *", "at minutes 5 and 10 of hours 9 to 12 and 17 every day"),
+        ("1-5 9 * * *", "at minutes 1 to 5 of hour 9 every day"),
+        ("*/15 22-2 * * fri-mon", "every 15 minutes from 22:00 to 02:45 from Friday to Monday"),
+        ("0 0 * * fri-mon,wed", "Mondays, Wednesdays, Fridays, Saturdays and Sundays at 00:00"),
+    ],
+)
+def test_is_described_in_plain_english(expression: str, english: str) -> None:
+    """`rule` names times, days and months as one would."""
+    assert Cron(expression).rule == english
+
+
+@pytest.mark.parametrize(
+    ("expression", "plain"),
+    [
+        ("0 0 * * fri-mon", "0 0 * * 5,6,0,1"),
+        ("0 0 * * sat-sun", "0 0 * * 6,0"),
+        ("0 0 * * 7-2", "0 0 * * 0,1,2"),
+        ("0 22-2 * * *", "0 22,23,0,1,2 * * *"),
+        ("0 22-4/3 * * *", "0 22,1,4 * * *"),
+        ("50-9/5,30 * * * *", "50,55,0,5,30 * * * *"),
+        ("0 0 30-2 * *", "0 0 30,31,1,2 * *"),
+        ("0 0 1 nov-feb *", "0 0 1 11,12,1,2 *"),
+        ("*/20,58-1 * * * *", "0,20,40,58,59,0,1 * * * *"),
+        ("@hourly", "0 * * * *"),
+        ("@daily", "0 0 * * *"),
+        ("@midnight", "0 0 * * *"),
+        (" @Weekly ", "0 0 * * 0"),
+        ("@monthly", "0 0 1 * *"),
+        ("@yearly", "0 0 1 1 *"),
+        ("@annually", "0 0 1 1 *"),
+    ],
+)
+def test_ranges_over_the_end_and_nicknames(expression: str, plain: str) -> None:
+    """A range may go over the end of the hour, day, week, month or year; a nickname stands for five fields."""
+    cron = Cron(expression)
+
+    assert cron.upcoming(50, after=NEW_YEAR) == Cron(plain).upcoming(50, after=NEW_YEAR)
+    assert repr(cron) == f"Cron({expression.strip()!r}, tz='UTC')"
+
+
+def test_a_range_over_the_end_keeps_the_rules_of_a_star() -> None:
+    """A wrapped range is as fixed as any other, and a star before it is a star."""
+    berlin = datetime(2026, 10, 24, 20, tzinfo=UTC)
+    fixed, shown = Cron("30 22-2 * * *", tz=BERLIN), Cron("30 */12,22-2 * * *", tz=BERLIN)
+
+    assert [f"{run:%H:%M%z}" for run in fixed.upcoming(4, after=berlin)] == [
+        "22:30+0200",
+        "23:30+0200",
+        "00:30+0200",
+        "01:30+0200",
+    ]
+    assert [f"{run:%H:%M%z}" for run in fixed.upcoming(2, after=datetime(2026, 10, 25, tzinfo=UTC))] == [
+        "02:30+0200",
+        "22:30+0100",
+    ]
+    assert [f"{run:%H:%M%z}" for run in shown.upcoming(2, after=datetime(2026, 10, 25, tzinfo=UTC))] == [
+        "02:30+0200",
+        "02:30+0100",
+    ]
+
+
+@given(
+    st.tuples(
+        *(
+            st.sampled_from(options)
+            for options in (
+                ["0", "*/7", "5,45", "59-1"],
+                ["*", "2", "22-2", "*/6"],
+                ["*", "1", "L", "LW", "*/2", "13,31", "30-2"],
+                ["*", "2", "nov-jan"],
+                ["*", "fri", "fri#5", "5L", "*/3", "sun#1,tue"],
+            )
+        )
+    ).map(" ".join),
+    st.datetimes(datetime(2024, 1, 1), datetime(2027, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
+)
+def test_finds_the_dates_that_cronsim_finds(expression: str, after: datetime) -> None:
+    """In UTC the runs are those of cronsim, which walks by its own search."""
+    from cronsim import CronSim
+
+    plain = expression.replace("59-1", "59,0,1").replace("22-2", "22,23,0,1,2").replace("30-2", "30,31,1,2")
+
+    wanted = list(islice(CronSim(plain.replace("nov-jan", "11,12,1"), after), 5))
+
+    assert Cron(expression).upcoming(5, after=after) == wanted
 
 
 @given(st.lists(st.text("0123456789*/-,#LW²monfri", max_size=5), min_size=4, max_size=6).map(" ".join))
@@ -156,9 +285,9 @@ def test_any_text_is_a_schedule_or_a_value_error(expression: str) -> None:
     assert str(cron).endswith("UTC")
 
 
-def test_an_expression_must_be_text() -> None:
-    """Anything but text is a `TypeError`."""
-    with pytest.raises(TypeError, match="must be text, not 5"):
+def test_an_expression_must_be_a_str() -> None:
+    """Anything but a str is a `TypeError`."""
+    with pytest.raises(TypeError, match="must be a str, not 5"):
         Cron(5)  # type: ignore[arg-type]
 
 

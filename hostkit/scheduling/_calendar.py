@@ -2,62 +2,67 @@
 
 import re
 from abc import abstractmethod
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import MAXYEAR, date, datetime, time, timedelta, tzinfo
+from math import gcd
 
-from hostkit.scheduling._days import (
-    date_in_month,
-    day_of_month_code,
-    day_of_month_english,
-    parse_day_of_month,
-    parse_weekdays,
-    weekdays_code,
-    weekdays_english,
-)
-from hostkit.scheduling._schedule import Schedule
-from hostkit.scheduling._wall_time import next_fixed
-from hostkit.scheduling._words import in_words
+from hostkit.scheduling._days import date_in_month, day_of_month_code, parse_day_of_month, parse_weekdays, weekdays_code
+from hostkit.scheduling._english import day_of_month_english, in_words, ordinal, weekdays_english
+from hostkit.scheduling._schedule import CalendarSchedule
 
 _TIME = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?")
-_ONE_DAY = timedelta(days=1)
-_DECEMBER = 12
+_LONGEST_INTERVAL = date.max.toordinal()
+_MONTHS_IN_CYCLE = 400 * 12
+"""After so many months the calendar repeats itself, weekdays and leap years included."""
 
 
 @dataclass(frozen=True, init=False, repr=False)
-class _AtTimes(Schedule):
+class _AtTimes(CalendarSchedule):
     times: tuple[time, ...]
+    interval: int
+    starting: date | None
 
-    def __init__(self, times: tuple[str | time, ...], tz: str | tzinfo) -> None:
+    def __init__(self, times: tuple[str | time, ...], tz: str | tzinfo, interval: int, starting: date | None) -> None:
         super().__init__(tz)
-        self._set(times=tuple(sorted({_time_of_day(each) for each in times})) or (time(),))
+        _check_interval(interval, starting)
+        at = tuple(sorted({_time_of_day(each) for each in times})) or (time(),)
+        self._set(times=at, interval=interval, starting=starting)
+
+    def _first_date(self, start: date) -> date:
+        return self._date_from(start if self.starting is None else max(start, self.starting), self.starting or date.min)
 
     @abstractmethod
-    def _first_date(self, start: date) -> date:
-        """Return the first date, *start* or later, on which it runs."""
+    def _date_from(self, start: date, origin: date) -> date:
+        """Return the first date, *start* or later, on which it runs, with its interval counted from *origin*."""
 
-    def _run_after(self, after: datetime) -> datetime:
-        return next_fixed(after, self._zone, self._next_wall)
+    def _first_time(self, start: time) -> time | None:
+        index = bisect_left(self.times, start)
+        return self.times[index] if index < len(self.times) else None
 
-    def _next_wall(self, wall: datetime) -> datetime:
-        today = wall.date()
-        on = self._first_date(today)
-        if on == today:
-            index = bisect_right(self.times, wall.time())
-            if index < len(self.times):
-                return datetime.combine(on, self.times[index])
-            on = self._first_date(today + _ONE_DAY)
-        return datetime.combine(on, self.times[0])
+    def _rule_english(self, zone: str) -> str:
+        times = in_words(self._times_text())
+        return f"{self._which_dates()} at {times}{zone and f' {zone}'}{self._starting_english()}"
 
-    def _english(self) -> str:
-        return f"{self._dates_english()} at {in_words(self._times_text())} {self.tz}"
+    def _dates_english(self) -> str:
+        return self._which_dates() + self._starting_english()
+
+    @abstractmethod
+    def _which_dates(self) -> str:
+        """Name the dates, without the one from which they are counted."""
+
+    def _starting_english(self) -> str:
+        return f", starting {self.starting.isoformat()}" if self.starting else ""
 
     def _times_text(self) -> list[str]:
         return [each.isoformat("seconds" if each.second else "minutes") for each in self.times]
 
-    def _times_code(self) -> str:
-        return f"{', '.join(map(repr, self._times_text()))}, tz={self.tz!r}"
+    def _options_code(self) -> str:
+        text = f"{', '.join(map(repr, self._times_text()))}, tz={self.tz!r}"
+        if self.interval > 1:
+            text += f", interval={self.interval!r}"
+        return text if self.starting is None else f"{text}, starting={self.starting!r}"
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -67,25 +72,33 @@ class Daily(_AtTimes):
     A time that the clock leaves out in spring is made up for as soon as the clock has changed; a time that it shows
     twice in autumn counts the first time.
 
+    With ``interval=2, starting=date(2026, 1, 5)`` it runs on every second day, counted from that date.
+
     Args:
         times: Times of day, ``"HH:MM"`` or ``"HH:MM:SS"`` or a ``datetime.time``; midnight if none.
         tz: Whose clock counts: a name such as ``"Europe/Berlin"``, or a ``ZoneInfo``.
+        interval: Runs on every n-th day.
+        starting: The date from which the interval is counted. There is no run before it.
 
     Raises:
-        ValueError: There is no such time or zone; a zone's error names the nearest ones.
+        TypeError: An argument has the wrong type.
+        ValueError: There is no such time or zone (a zone's error names the nearest ones), *interval* is less than 1,
+            or more than 1 without *starting*.
     """
 
-    def __init__(self, *times: str | time, tz: str | tzinfo = "UTC") -> None:
-        super().__init__(times, tz)
+    def __init__(
+        self, *times: str | time, tz: str | tzinfo = "UTC", interval: int = 1, starting: date | None = None
+    ) -> None:
+        super().__init__(times, tz, interval, starting)
 
-    def _first_date(self, start: date) -> date:
-        return start
+    def _date_from(self, start: date, origin: date) -> date:
+        return start + timedelta(days=(origin - start).days % self.interval)
 
     def _code(self) -> str:
-        return f"Daily({self._times_code()})"
+        return f"Daily({self._options_code()})"
 
-    def _dates_english(self) -> str:
-        return "every day"
+    def _which_dates(self) -> str:
+        return _every(self.interval, "day") or "every day"
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -94,32 +107,57 @@ class Weekly(_AtTimes):
 
     Clock changes are as for `Daily`.
 
+    With ``interval=2, starting=date(2026, 1, 5)`` it runs in every second week. A week goes from Monday to Sunday,
+    and the one of *starting* is the first, also if *starting* is another day of it than those that are named.
+
     Args:
         days: Names (English, three letters or whole): ``"mon"``, ``"mon,wed"``, ``"mon-fri"``, or several of them.
         times: Times of day, ``"HH:MM"`` or ``"HH:MM:SS"`` or a ``datetime.time``; midnight if none.
         tz: Whose clock counts: a name such as ``"Europe/Berlin"``, or a ``ZoneInfo``.
+        interval: Runs in every n-th week.
+        starting: A date of the week from which the interval is counted. There is no run before this date.
 
     Raises:
-        ValueError: There is no such day, time or zone.
+        TypeError: An argument has the wrong type.
+        ValueError: There is no such day, time or zone, *interval* is less than 1, or more than 1 without *starting*.
     """
 
     days: str
     _weekdays: tuple[int, ...] = field(compare=False)
 
-    def __init__(self, days: str | Iterable[str], *times: str | time, tz: str | tzinfo = "UTC") -> None:
-        super().__init__(times, tz)
+    def __init__(
+        self,
+        days: str | Iterable[str],
+        *times: str | time,
+        tz: str | tzinfo = "UTC",
+        interval: int = 1,
+        starting: date | None = None,
+    ) -> None:
+        super().__init__(times, tz, interval, starting)
         weekdays = parse_weekdays(days)
         self._set(days=weekdays_code(weekdays), _weekdays=weekdays)
 
-    def _first_date(self, start: date) -> date:
-        today = start.weekday()
-        return start + min((day - today) % 7 for day in self._weekdays) * _ONE_DAY
+    def _date_from(self, start: date, origin: date) -> date:
+        monday = start - timedelta(days=start.weekday())
+        first_monday = origin - timedelta(days=origin.weekday())
+        wait = (first_monday - monday).days // 7 % self.interval
+        if not wait:
+            for day in self._weekdays:
+                if day >= start.weekday():
+                    return monday + timedelta(days=day)
+            wait = self.interval
+        return monday + timedelta(days=7 * wait + self._weekdays[0])
 
     def _code(self) -> str:
-        return f"Weekly({self.days!r}, {self._times_code()})"
+        return f"Weekly({self.days!r}, {self._options_code()})"
 
-    def _dates_english(self) -> str:
-        return weekdays_english(self._weekdays)
+    def _which_dates(self) -> str:
+        every = _every(self.interval, "week")
+        return (
+            f"{every} on {weekdays_english(self._weekdays, plural=False)}"
+            if every
+            else weekdays_english(self._weekdays)
+        )
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -128,36 +166,80 @@ class Monthly(_AtTimes):
 
     A month that has no such day (``31``, ``"5th mon"``) is left out. Clock changes are as for `Daily`.
 
+    With ``interval=3, starting=date(2026, 1, 1)`` it runs in every third month: January, April, July and October. A
+    month that is left out counts: ``Monthly(31, interval=12, starting=date(2026, 2, 1))`` never runs.
+
     Args:
         day: 1 to 31, ``"last"``, or which weekday of the month: ``"2nd tue"``, ``"last fri"``.
         times: Times of day, ``"HH:MM"`` or ``"HH:MM:SS"`` or a ``datetime.time``; midnight if none.
         tz: Whose clock counts: a name such as ``"Europe/Berlin"``, or a ``ZoneInfo``.
+        interval: Runs in every n-th month.
+        starting: A date of the month from which the interval is counted. There is no run before this date.
 
     Raises:
-        ValueError: There is no such day, time or zone.
+        TypeError: An argument has the wrong type.
+        ValueError: There is no such day, time or zone, *interval* is less than 1, or more than 1 without *starting*.
     """
 
     day: int | str
     _day: int | tuple[int, int] = field(compare=False)
 
-    def __init__(self, day: int | str, *times: str | time, tz: str | tzinfo = "UTC") -> None:
-        super().__init__(times, tz)
+    def __init__(
+        self,
+        day: int | str,
+        *times: str | time,
+        tz: str | tzinfo = "UTC",
+        interval: int = 1,
+        starting: date | None = None,
+    ) -> None:
+        super().__init__(times, tz, interval, starting)
         parsed = parse_day_of_month(day)
         self._set(day=day_of_month_code(parsed), _day=parsed)
 
-    def _first_date(self, start: date) -> date:
-        year, month = start.year, start.month
-        while (found := date_in_month(self._day, year, month)) is None or found < start:
-            year, month = (year + 1, 1) if month == _DECEMBER else (year, month + 1)
+    def _date_from(self, start: date, origin: date) -> date:
+        month = _month_number(start)
+        month += (_month_number(origin) - month) % self.interval
+        # The first month may have had its day already; after a whole cycle the same months would come again.
+        for _ in range(1 + _MONTHS_IN_CYCLE // gcd(self.interval, _MONTHS_IN_CYCLE)):
+            year, index = divmod(month, 12)
             if year > MAXYEAR:
-                raise OverflowError
-        return found
+                break
+            found = date_in_month(self._day, year, index + 1)
+            if found is not None and found >= start:
+                return found
+            month += self.interval
+        msg = "no month has the day"
+        raise OverflowError(msg)
 
     def _code(self) -> str:
-        return f"Monthly({self.day!r}, {self._times_code()})"
+        return f"Monthly({self.day!r}, {self._options_code()})"
 
-    def _dates_english(self) -> str:
-        return day_of_month_english(self._day)
+    def _which_dates(self) -> str:
+        day, every = day_of_month_english(self._day), _every(self.interval, "month")
+        return f"{every} on {day}" if every else f"{day} of the month"
+
+
+def _every(interval: int, unit: str) -> str:
+    return f"every {ordinal(interval)} {unit}" if interval > 1 else ""
+
+
+def _month_number(day: date) -> int:
+    return day.year * 12 + day.month - 1
+
+
+def _check_interval(interval: object, starting: object) -> None:
+    if isinstance(interval, bool) or not isinstance(interval, int):
+        msg = f"interval must be an int, not {interval!r}"
+        raise TypeError(msg)
+    if starting is not None and (not isinstance(starting, date) or isinstance(starting, datetime)):
+        msg = f"starting must be a date such as date(2026, 1, 5), not {starting!r}"
+        raise TypeError(msg)
+    if not 1 <= interval <= _LONGEST_INTERVAL:
+        msg = f"interval must be from 1 to {_LONGEST_INTERVAL}, not {interval!r}"
+        raise ValueError(msg)
+    if interval > 1 and starting is None:
+        msg = f"interval={interval!r} needs starting=, the date to count from, such as starting=date(2026, 1, 5)"
+        raise ValueError(msg)
 
 
 def _time_of_day(value: str | time) -> time:
@@ -165,9 +247,9 @@ def _time_of_day(value: str | time) -> time:
         if value.tzinfo is not None or value.microsecond:
             msg = f"a time of day has whole seconds and no time zone of its own, not {value!r}; give tz= instead"
             raise ValueError(msg)
-        return value
+        return value.replace(fold=0)
     if not isinstance(value, str):
-        msg = f"a time of day must be text such as '09:00' or a datetime.time, not {value!r}"
+        msg = f"a time of day must be a str such as '09:00' or a datetime.time, not {value!r}"
         raise TypeError(msg)
     found = _TIME.fullmatch(value)
     if found:

@@ -4,30 +4,32 @@ import calendar
 from collections.abc import Collection, Iterable
 from datetime import date
 
-from hostkit.scheduling._words import in_words, ordinal
+from hostkit.scheduling._english import LAST, WEEKDAYS, ordinal
 
-NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-_SHORT = [name[:3].lower() for name in NAMES]
-_BY_NAME = {name: number for names in (_SHORT, map(str.lower, NAMES)) for number, name in enumerate(names)}
-_NTH = {"1st": 1, "2nd": 2, "3rd": 3, "4th": 4, "5th": 5, "last": -1}
+_SHORT = [name[:3].lower() for name in WEEKDAYS]
+_BY_NAME = {name: number for names in (_SHORT, map(str.lower, WEEKDAYS)) for number, name in enumerate(names)}
+_NTH = {"1st": 1, "2nd": 2, "3rd": 3, "4th": 4, "5th": 5, "last": LAST}
 _LONGEST_MONTH = 31
-_WEEKDAYS = (0, 1, 2, 3, 4)
-_WEEKENDS = (5, 6)
 
 
-def parse_weekdays(days: str | Iterable[str]) -> tuple[int, ...]:
-    """Return the weekdays (Monday is 0) named by ``"mon-fri"``, ``"mon,wed"`` or ``["monday", "wednesday"]``."""
-    if not isinstance(days, str):
-        items = list(days)
-        if not all(isinstance(item, str) for item in items):
-            msg = f"days must be names such as 'mon', not {items!r}"
-            raise TypeError(msg)
-        days = ",".join(items)
+def parse_weekdays(days: object) -> tuple[int, ...]:
+    """Return the weekdays (Monday is 0) named by ``"mon-fri"``, ``"mon,wed"`` or ``["monday", "wednesday"]``.
+
+    Raises:
+        ValueError: There is no such day.
+        TypeError: *days* is neither a str nor an iterable of them.
+    """
+    items = [days] if isinstance(days, str) or not isinstance(days, Iterable) else list(days)
+    names = [item for item in items if isinstance(item, str)]
+    if len(names) < len(items):
+        msg = f"days must be a str such as 'mon-fri', or several of them, not {days!r}"
+        raise TypeError(msg)
+    days = ",".join(names)
     found: set[int] = set()
     for part in days.split(","):
         first, dash, last = part.partition("-")
         start, end = _weekday(first, days), _weekday(last if dash else first, days)
-        # Modulo: a week may be thought to begin on any day, as in 'sun-thu' or 'fri-mon'.
+        # Modulo: a range may go over the end of the week, as in 'fri-mon'.
         found.update((start + offset) % 7 for offset in range((end - start) % 7 + 1))
     return tuple(sorted(found))
 
@@ -43,34 +45,23 @@ def weekdays_code(days: Collection[int]) -> str:
     return ",".join(parts)
 
 
-def weekdays_english(days: tuple[int, ...]) -> str:
-    """Name weekdays as in a sentence."""
-    if days == _WEEKDAYS:
-        return "weekdays"
-    if days == _WEEKENDS:
-        return "weekends"
-    if len(days) == len(NAMES):
-        return "every day"
-    return in_words([f"{NAMES[day]}s" for day in days])
-
-
 def parse_day_of_month(day: int | str) -> int | tuple[int, int]:
     """Return the day: a number, -1 for the last, or a pair: which (-1 for the last) weekday.
 
     Raises:
         ValueError: No month has that day.
-        TypeError: *day* is neither a number nor text.
+        TypeError: *day* is neither an int nor a str.
     """
     if isinstance(day, bool) or not isinstance(day, int | str):
-        msg = f"day must be a number or text such as 'last fri', not {day!r}"
+        msg = f"day must be an int or a str such as 'last fri', not {day!r}"
         raise TypeError(msg)
     if isinstance(day, int):
         if 1 <= day <= _LONGEST_MONTH:
-            return day
+            return int(day)
     else:
         match day.lower().split():
             case ["last"]:
-                return -1
+                return LAST
             case [nth, name] if nth in _NTH and name in _BY_NAME:
                 return _NTH[nth], _BY_NAME[name]
     msg = f"no month has a day {day!r}; give 1 to 31, 'last', or as in '2nd tue' and 'last fri'"
@@ -83,14 +74,6 @@ def day_of_month_code(day: int | tuple[int, int]) -> int | str:
         return "last" if day < 0 else day
     nth, weekday = day
     return f"{'last' if nth < 0 else ordinal(nth)} {_SHORT[weekday]}"
-
-
-def day_of_month_english(day: int | tuple[int, int]) -> str:
-    """Name the day as in a sentence."""
-    if isinstance(day, int):
-        return f"the {'last day' if day < 0 else ordinal(day)} of the month"
-    nth, weekday = day
-    return f"the {'last' if nth < 0 else ordinal(nth)} {NAMES[weekday]} of the month"
 
 
 def date_in_month(day: int | tuple[int, int], year: int, month: int) -> date | None:

@@ -12,13 +12,13 @@ from hostkit import StoppingToken
 from hostkit._execution.daemon_thread import DaemonThreads
 from hostkit.scheduling._agenda import LONGEST_WAIT, Calendar, Due, Intervals
 from hostkit.scheduling._clock import Clock, Reading
+from hostkit.scheduling._english import duration_in_words
 from hostkit.scheduling._job import ScheduledJob
 from hostkit.scheduling._log import RunLog
 from hostkit.scheduling._performer import Performer
 from hostkit.scheduling._policies import Overlap
 from hostkit.scheduling._run_record import Outcome, Run
 from hostkit.scheduling._runners import TURN, Runners, Step
-from hostkit.scheduling._words import duration_in_words
 
 QUANTUM = 0.001
 """Seconds that are waited at least: timers that are set for less cost more than what they are set for."""

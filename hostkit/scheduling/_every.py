@@ -1,11 +1,13 @@
 """A fixed interval."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 from hostkit._values.durations import NOT_GIVEN, Duration, to_positive_period
-from hostkit.scheduling._schedule import Schedule
-from hostkit.scheduling._words import in_words
+from hostkit.scheduling._english import in_words
+from hostkit.scheduling._schedule import MOST_EXCLUDED, Schedule
+
+_LONGEST = timedelta(days=date.max.toordinal())
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -24,7 +26,8 @@ class Every(Schedule):
 
     Raises:
         TypeError: No interval, two forms of it, or a part that is not a number; a ``bool`` is not one.
-        ValueError: The interval is not finite or less than a microsecond, or a part of it is negative or NaN.
+        ValueError: The interval is longer than the calendar (9,999 years) or less than a microsecond, or a part of it
+                is negative or NaN.
     """
 
     _interval: timedelta
@@ -39,11 +42,10 @@ class Every(Schedule):
     ) -> None:
         super().__init__("UTC")
         period = to_positive_period(duration, hours, minutes, seconds, "Every")
-        try:
-            interval = timedelta(seconds=period)
-        except OverflowError:
-            msg = f"the interval is too long for a calendar, got {period!r} seconds"
-            raise ValueError(msg) from None
+        if period > _LONGEST.total_seconds():
+            msg = f"the interval must not be longer than the calendar of 9,999 years, got {period!r} seconds"
+            raise ValueError(msg)
+        interval = timedelta(seconds=period)
         if not interval:
             msg = f"the interval must be at least a microsecond, got {period!r} seconds"
             raise ValueError(msg)
@@ -54,25 +56,32 @@ class Every(Schedule):
         """Seconds from run to run."""
         return self._interval.total_seconds()
 
-    def _run_after(self, after: datetime) -> datetime:
-        return after + self._interval
+    @property
+    def zone(self) -> None:
+        """None: clock changes do not touch an interval."""
+        return None
 
-    def _just_before(self, run: datetime, resume: datetime) -> datetime:
-        # Whole steps only: the grid goes on over what is left out.
-        steps = (resume - run - timedelta.resolution) // self._interval
-        return run + steps * self._interval
+    def _run_after(self, after: datetime) -> datetime | None:
+        run = after + self._interval
+        for _ in range(MOST_EXCLUDED):
+            if not self._excludes(run.date()):
+                return run
+            midnight = datetime.combine(run.date() + timedelta(days=1), time.min, UTC)
+            # Whole steps, rounded up: the grid goes on over what is left out.
+            run -= (run - midnight) // self._interval * self._interval
+        return None
 
     def _code(self) -> str:
         return f"Every({', '.join(f'{name}={amount}' for name, amount in self._parts().items())})"
 
-    def _english(self) -> str:
+    def _rule_english(self, zone: str) -> str:  # noqa: ARG002  # an interval has none to name
         parts = self._parts()
         if list(parts.values()) == [1]:
             return f"every {next(iter(parts))[:-1]}"
         return f"every {in_words([f'{amount} {name[:-1] if amount == 1 else name}' for name, amount in parts.items()])}"
 
-    def _refinements_english(self) -> str:
-        text = super()._refinements_english()
+    def _refinements_english(self, zone: str) -> str:  # noqa: ARG002  # its dates and its end are named in UTC always
+        text = super()._refinements_english(self.tz)
         return f"{text} (dates in UTC)" if self.excluded_dates or self.excluded_schedules else text
 
     def _parts(self) -> dict[str, float]:

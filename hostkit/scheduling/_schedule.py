@@ -5,14 +5,25 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from copy import copy
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import date, datetime, time, timedelta, tzinfo
 from typing import Self
 
-from hostkit.scheduling._wall_time import MICROSECOND, instant_of
-from hostkit.scheduling._words import in_words
-from hostkit.scheduling._zones import zone, zone_name
+from hostkit.scheduling._english import in_words
+from hostkit.scheduling._local_time import (
+    MICROSECOND,
+    instant_of,
+    is_shown,
+    local_at,
+    next_fixed,
+    next_shown,
+    to_utc,
+    zone_called,
+    zone_name,
+)
 
-_MOST_EXCLUDED = 4_000
+MOST_EXCLUDED = 4_000
+"""After so many excluded dates in a row the search for a run gives up."""
+
 _MOST_DATES_NAMED = 4
 
 
@@ -33,18 +44,34 @@ class Schedule(ABC):
 
     tz: str
     excluded_dates: frozenset[date]
-    excluded_schedules: frozenset[Schedule]
+    excluded_schedules: frozenset[CalendarSchedule]
     end: datetime | None
     _zone: tzinfo = field(compare=False)
 
     def __init__(self, tz: str | tzinfo) -> None:
         name = zone_name(tz)
-        self._set(tz=name, _zone=zone(name), excluded_dates=frozenset(), excluded_schedules=frozenset(), end=None)
+        self._set(
+            tz=name, _zone=zone_called(name), excluded_dates=frozenset(), excluded_schedules=frozenset(), end=None
+        )
 
     @property
     def period(self) -> float | None:
         """Seconds from run to run of an interval (`Every`), None for schedules by the calendar."""
         return None
+
+    @property
+    def zone(self) -> str | None:
+        """Name of the time zone by which it runs, None for an interval (`Every`), which runs by none."""
+        return self.tz
+
+    @property
+    def rule(self) -> str:
+        """In English when it runs, as ``str()`` says it, but without the name of its own zone.
+
+        For places that show the rule and the `zone` apart. The zones of excluded schedules are named where they
+        are other ones.
+        """
+        return self._rule_english("") + self._refinements_english("")
 
     def next_after(self, instant: datetime) -> datetime | None:
         """Return the first run strictly after *instant*, in the schedule's time zone.
@@ -56,30 +83,32 @@ class Schedule(ABC):
             instant: Any aware datetime.
 
         Returns:
-            None when there is no further run: the end has come, the next one lies beyond the year 9999, or the
-            next 4,000 dates (for a daily job: eleven years) were all excluded.
+            None when there is no further run: the end has come, the next one lies beyond the year 9999 (in UTC), or
+            the next 4,000 dates (for a daily job: eleven years) were all excluded.
 
         Raises:
+            TypeError: *instant* is not a datetime.
             ValueError: *instant* is naive.
         """
-        run = self._search(_in_utc(instant))
+        run = self._next_run(_aware(instant))
         return None if run is None else run.astimezone(self._zone)
 
     def upcoming(self, n: int, *, after: datetime) -> list[datetime]:
         """Return the first *n* runs strictly after *after*; fewer when the schedule ends.
 
         Raises:
+            TypeError: *n* is not an int, or *after* is not a datetime.
             ValueError: *n* is negative, or *after* is naive.
         """
         if isinstance(n, bool) or not isinstance(n, int):
-            msg = f"n must be a whole number, not {n!r}"
+            msg = f"n must be an int, not {n!r}"
             raise TypeError(msg)
         if n < 0:
             msg = f"n must not be negative: {n!r}"
             raise ValueError(msg)
         runs: list[datetime] = []
-        run = _in_utc(after)
-        while len(runs) < n and (found := self._search(run)) is not None:
+        run = _aware(after)
+        while len(runs) < n and (found := self._next_run(run)) is not None:
             runs.append(found.astimezone(self._zone))
             run = found
         return runs
@@ -87,9 +116,10 @@ class Schedule(ABC):
     def excluding(self, *dates: date | Schedule) -> Self:
         """Return this schedule without its runs on some dates.
 
-        A run is left out when its date, in this schedule's zone, is one of *dates*, or is a date on which one of
-        the given schedules has a run (by that schedule's own zone; its times of day do not count). What was
-        excluded before stays excluded.
+        A run is left out when the date for which it is planned, in this schedule's zone, is one of *dates*, or is a
+        date for which one of the given schedules plans a run (by that schedule's own zone; its times of day do not
+        count). Where the clock goes from 23:00 to midnight, a run at 23:30 is made up for on the next day and still
+        belongs to the day before. What was excluded before stays excluded.
 
         Args:
             dates: Dates, or schedules by the calendar: ``Monthly("last fri")``.
@@ -98,20 +128,23 @@ class Schedule(ABC):
             TypeError: One of *dates* is neither, or is a ``datetime``.
             ValueError: One of *dates* is an interval (`Every`), which has no dates.
         """
-        for item in dates:
-            _check_excludable(item)
         return self._with(
-            excluded_dates=self.excluded_dates.union(item for item in dates if isinstance(item, date)),
-            excluded_schedules=self.excluded_schedules.union(item for item in dates if isinstance(item, Schedule)),
+            excluded_dates=self.excluded_dates.union(
+                item for item in map(_excludable, dates) if isinstance(item, date)
+            ),
+            excluded_schedules=self.excluded_schedules.union(
+                item for item in map(_excludable, dates) if isinstance(item, CalendarSchedule)
+            ),
         )
 
     def until(self, instant: datetime) -> Self:
         """Return this schedule with an end: no run at *instant* or later. Of two ends the earlier counts.
 
         Raises:
+            TypeError: *instant* is not a datetime.
             ValueError: *instant* is naive.
         """
-        end = _in_utc(instant)
+        end = _aware(instant)
         return self._with(end=end if self.end is None else min(end, self.end))
 
     def __repr__(self) -> str:
@@ -127,11 +160,11 @@ class Schedule(ABC):
 
     def __str__(self) -> str:
         """Say in plain English when it runs."""
-        return self._english() + self._refinements_english()
+        return self._rule_english(self.tz) + self._refinements_english(self.tz)
 
     @abstractmethod
-    def _run_after(self, after: datetime) -> datetime:
-        """Return the first run after *after*, both in UTC, as if nothing were excluded.
+    def _run_after(self, after: datetime) -> datetime | None:
+        """Return the first run after *after* that is not excluded, both in UTC, as if there were no end.
 
         Raises:
             OverflowError: It would be past the year 9999.
@@ -142,56 +175,33 @@ class Schedule(ABC):
         """Return `repr` without the refinements."""
 
     @abstractmethod
-    def _english(self) -> str:
-        """Return `str` without the refinements."""
+    def _rule_english(self, zone: str) -> str:
+        """Return `str` without the refinements, with the name *zone* if it is not empty."""
 
-    def _dates_english(self) -> str:
-        """Name the dates alone, for use as an exclusion."""
-        return f"the days of {self._english()!r}"
-
-    def _just_before(self, run: datetime, resume: datetime) -> datetime:
-        """Return the instant to go on from when the runs from *run* to *resume* are left out."""
-        return max(run, resume - MICROSECOND)
-
-    def _search(self, after: datetime, end: datetime | None = None) -> datetime | None:
-        ends = [each for each in (self.end, end) if each is not None]
+    def _next_run(self, after: datetime) -> datetime | None:
         try:
-            for _ in range(_MOST_EXCLUDED):
-                run = self._run_after(after)
-                if any(run >= each for each in ends):
-                    return None
-                if not self.excluded_dates and not self.excluded_schedules:
-                    return run
-                on = run.astimezone(self._zone).date()
-                if not self._excludes(on):
-                    return run
-                after = self._just_before(run, self._start_of(on + timedelta(days=1)))
+            run = self._run_after(after)
         except OverflowError:
-            pass  # Past the year 9999 there is no datetime.
-        return None
+            return None  # Past the year 9999 there is no datetime.
+        return None if run is None or (self.end is not None and run >= self.end) else run
 
     def _excludes(self, on: date) -> bool:
-        return on in self.excluded_dates or any(other._runs_on(on) for other in self.excluded_schedules)
+        return on in self.excluded_dates or any(other._plans(on) for other in self.excluded_schedules)
 
-    def _runs_on(self, on: date) -> bool:
-        end = self._start_of(on + timedelta(days=1))
-        return self._search(self._start_of(on) - MICROSECOND, end) is not None
-
-    def _start_of(self, day: date) -> datetime:
-        return instant_of(datetime.combine(day, time.min), self._zone)
-
-    def _refinements_english(self) -> str:
+    def _refinements_english(self, zone: str) -> str:
         text = ""
         dates = [item.isoformat() for item in sorted(self.excluded_dates)]
         if len(dates) > _MOST_DATES_NAMED:
             dates = [f"{len(dates)} dates from {dates[0]} to {dates[-1]}"]
         for other in sorted(self.excluded_schedules, key=repr):
             abroad = f" ({other.tz})" if other.tz != self.tz else ""
-            dates.append(other._dates_english() + abroad + other._refinements_english())
+            dates.append(other._dates_english() + abroad + other._refinements_english(other.tz))
         if dates:
             text += f", except {in_words(dates)}"
         if self.end is not None:
-            text += f", until {self.end.astimezone(self._zone):%Y-%m-%d %H:%M} {self.tz}"
+            end = local_at(self.end, self._zone)
+            precision = "seconds" if end.second else "minutes"
+            text += f", until {end.isoformat(' ', precision)}{zone and f' {zone}'}"
         return text
 
     def _with(self, **changes: object) -> Self:
@@ -204,21 +214,82 @@ class Schedule(ABC):
             object.__setattr__(self, name, value)
 
 
-def _in_utc(instant: datetime) -> datetime:
+class CalendarSchedule(Schedule):
+    """A schedule that plans its runs by the dates and times of a zone's calendar and clock."""
+
+    _shown: bool = False
+    """Whether it runs every time the clock shows one of its times, instead of once at each."""
+
+    @abstractmethod
+    def _first_date(self, start: date) -> date:
+        """Return the first date, *start* or later, on which it runs, as if nothing were excluded.
+
+        Raises:
+            OverflowError: It would be past the year 9999.
+        """
+
+    @abstractmethod
+    def _first_time(self, start: time) -> time | None:
+        """Return the first time of day, *start* or later, at which it runs."""
+
+    @abstractmethod
+    def _dates_english(self) -> str:
+        """Name the dates alone, for use as an exclusion."""
+
+    def _run_after(self, after: datetime) -> datetime | None:
+        search = next_shown if self._shown else next_fixed
+        return search(after, self._zone, self._first_planned)
+
+    def _first_planned(self, local: datetime) -> datetime | None:
+        """Return the first local time, *local* or later, for which it plans a run."""
+        for _ in range(MOST_EXCLUDED):
+            found = self._first_local(local)
+            # Here and not among the instants: a run that a clock change moves belongs to the date of its plan.
+            if found is None or not self._excludes(found.date()):
+                return found
+            local = datetime.combine(found.date(), time.max)
+        return None
+
+    def _first_local(self, local: datetime) -> datetime | None:
+        on, at = local.date(), local.time()
+        try:
+            while True:
+                found = self._first_date(on)
+                first = self._first_time(at if found == on else time.min)
+                if first is not None:
+                    return datetime.combine(found, first)
+                on, at = found + timedelta(days=1), time.min
+        except OverflowError:
+            return None  # Past the year 9999 there is no date.
+
+    def _plans(self, on: date) -> bool:
+        """Return whether it plans a run for the date *on*."""
+        local = None if self._excludes(on) else self._first_local(datetime.combine(on, time.min))
+        try:
+            while local is not None and local.date() == on:
+                if not self._shown or is_shown(local, self._zone):
+                    return self.end is None or instant_of(local, self._zone) < self.end
+                local = self._first_local(local + MICROSECOND)
+        except OverflowError:
+            pass  # In UTC the run would be outside the calendar.
+        return False
+
+
+def _aware(instant: datetime) -> datetime:
     if not isinstance(instant, datetime):
         msg = f"expected a datetime, not {instant!r}"
         raise TypeError(msg)
     if instant.utcoffset() is None:
         msg = f"naive datetime {instant!r}: say in which time zone, for example with tzinfo=UTC"
         raise ValueError(msg)
-    return instant.astimezone(UTC)
+    return to_utc(instant)
 
 
-def _check_excludable(item: object) -> None:
+def _excludable(item: object) -> date | CalendarSchedule:
+    if isinstance(item, CalendarSchedule) or (isinstance(item, date) and not isinstance(item, datetime)):
+        return item
     if isinstance(item, Schedule):
-        if item.period is not None:
-            msg = f"{item!r} is an interval and has no dates to exclude; give a Daily, Weekly, Monthly or Cron"
-            raise ValueError(msg)
-    elif not isinstance(item, date) or isinstance(item, datetime):
-        msg = f"only dates and schedules can be excluded, not {item!r}"
-        raise TypeError(msg)
+        msg = f"{item!r} is an interval and has no dates to exclude; give a Daily, Weekly, Monthly or Cron"
+        raise ValueError(msg)  # noqa: TRY004  # a schedule it is
+    msg = f"only dates and schedules can be excluded, not {item!r}"
+    raise TypeError(msg)
