@@ -20,6 +20,8 @@ autodoc_preserve_defaults = True
 autodoc_default_options = {"members": True, "show-inheritance": True}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+# Attributes as fields of their class: by themselves they would stand there twice.
+napoleon_use_ivar = True
 napoleon_custom_sections = [("Stopping", "notes_style"), ("Failures", "notes_style")]
 # Single backticks in docstrings name something of hostkit's, where there is such a name.
 default_role = "any"
