@@ -1,0 +1,1 @@
+"""Benchmarks that need servers: ``python -m benchmarks.servers dashboard durable``."""

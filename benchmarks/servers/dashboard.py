@@ -1,0 +1,155 @@
+"""What a dashboard costs its host while no page is open, while one is open, and at a scrape.
+
+The host has a hundred services, a hundred scheduled jobs and ten queues, and nothing to do.
+"""
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from statistics import median
+
+import anyio
+from loguru import logger
+
+from benchmarks.servers._measure import Figures, Row, in_child, interleave
+from hostkit import BackgroundService, Host, HostBuilder, HostOptions, StoppingToken
+from hostkit.ext.dashboard import Dashboard
+from hostkit.jobs import JobQueue
+from hostkit.scheduling import Every, Scheduler
+
+SERVICES, JOBS, QUEUES = 100, 100, 10
+SETTLE = 1.0
+SECONDS = 10.0
+SCRAPES = 20
+CPU, WAKEUPS, SCRAPE = "CPU while idle", "wake-ups of the loop", "a scrape"
+WITHOUT, CLOSED, OPEN = "no dashboard", "no page is open", "one page is open"
+READER = """
+import socket, sys
+with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as client:
+    client.sendall(b"GET /events HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n")
+    while client.recv(65536):
+        pass
+"""
+
+
+def measure(rounds: int) -> list[Row]:
+    """Let a host rest without a dashboard, with one, and with one that is looked at."""
+    contestants: dict[str, Callable[[], Figures]] = {
+        name: partial(in_child, run, name) for name in (WITHOUT, CLOSED, OPEN)
+    }
+    size = f"{SERVICES} services, {JOBS} jobs, {QUEUES} queues"
+    resting = interleave(
+        f"a host at rest, {size}",
+        contestants,
+        rounds,
+        units={CPU: "ms a second", WAKEUPS: "a second"},
+        baseline=WITHOUT,
+        limits={(CLOSED, CPU): 1.0, (CLOSED, WAKEUPS): 0.5, (OPEN, CPU): 5.0},
+    )
+    scraping = interleave(
+        f"/metrics, {size}",
+        {"hostkit": partial(in_child, run_scrape)},
+        rounds,
+        units={SCRAPE: "ms"},
+        baseline="hostkit",
+        limits={("hostkit", SCRAPE): 10.0},
+    )
+    return resting + scraping
+
+
+class Idle(BackgroundService):
+    """A service that waits."""
+
+    async def execute(self, stopping_token: StoppingToken) -> None:
+        """Wait for the stop."""
+        await stopping_token.wait()
+
+
+async def nothing() -> None:
+    """Be a job."""
+
+
+def run(contestant: str) -> Figures:
+    """Rest for a while, and return what that has taken."""
+    logger.disable("hostkit")
+    return anyio.run(_run, contestant)
+
+
+def run_scrape() -> Figures:
+    """Ask for the metrics, again and again."""
+    logger.disable("hostkit")
+    return anyio.run(_run_scrape)
+
+
+async def _run(contestant: str) -> Figures:
+    builder = HostBuilder(HostOptions(log_level="ERROR"))
+    dashboard = None if contestant == WITHOUT else builder.add_service(Dashboard(builder, port=0))
+    async with _host(builder):
+        with _reader(dashboard.port if dashboard is not None and contestant == OPEN else None):
+            return await _rest()
+
+
+async def _run_scrape() -> Figures:
+    builder = HostBuilder(HostOptions(log_level="ERROR"))
+    dashboard = builder.add_service(Dashboard(builder, port=0))
+    async with _host(builder):
+        return {SCRAPE: await _scrape(dashboard.port)}
+
+
+def _host(builder: HostBuilder) -> Host:
+    for _ in range(SERVICES):
+        builder.add_service(Idle())
+    scheduler = builder.add_service(Scheduler())
+    for number in range(JOBS):
+        scheduler.add(nothing, Every(hours=1), name=f"job {number}")
+    for _ in range(QUEUES):
+        builder.add_service(JobQueue())
+    return builder.build()
+
+
+async def _rest() -> Figures:
+    await anyio.sleep(SETTLE)
+    loop = asyncio.get_running_loop()
+    selector = loop._selector  # type: ignore[attr-defined]  # noqa: SLF001  # where a loop sleeps
+    select, wakeups = selector.select, 0
+
+    def counted(timeout: float | None) -> object:
+        nonlocal wakeups
+        wakeups += 1
+        return select(timeout)
+
+    selector.select = counted
+    began = time.process_time()
+    await anyio.sleep(SECONDS)
+    cost = time.process_time() - began
+    selector.select = select
+    return {CPU: cost / SECONDS * 1000, WAKEUPS: wakeups / SECONDS}  # that of this measurement among them
+
+
+@contextmanager
+def _reader(port: int | None) -> Iterator[None]:
+    if port is None:
+        yield
+        return
+    process = subprocess.Popen([sys.executable, "-c", READER, str(port)])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def _scrape(port: int) -> float:
+    took = []
+    for _ in range(SCRAPES):
+        began = time.perf_counter()
+        async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+            await stream.send(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            async for _ in stream:
+                pass
+        took.append(time.perf_counter() - began)
+    return median(took) * 1000
