@@ -152,6 +152,17 @@ class TestStatus:
         assert not any("hunter2" in text for text in texts)
         assert "declined" in texts[1]
 
+    async def test_of_a_queue_that_has_failed_before_the_start(self) -> None:
+        """A job may be cancelled before the host has a clock; its line has no instant then."""
+        builder = HostBuilder(QUIET)
+        client = Client(dashboard_app(builder))
+        queue = builder.add_service(JobQueue(), name="mail")
+        builder.build()
+        queue.enqueue_nowait(nothing)
+        history = (await client.get("/history.json?kind=queue&name=mail")).json()
+
+        assert history["groups"][0]["items"][0]["at"] is None
+
     async def test_is_bounded(self) -> None:
         """Of a thousand jobs the first 500 are listed, those with a problem before all others; totals tell the rest."""
 

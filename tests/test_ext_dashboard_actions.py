@@ -149,6 +149,18 @@ class TestQueues:
         assert "full" in said
         assert failed == 1
 
+    async def test_requeue_all_of_which_one_has_a_key_that_is_taken(self) -> None:
+        """That one stays failed, and does not keep the others from going back."""
+        async with scene() as found:
+            queue = found.queue.with_options(key="invoice 7")
+            await (await queue.enqueue(fail)).wait()
+            await (await found.queue.enqueue(fail)).wait()
+            await queue.enqueue(forever)
+            await anyio.sleep(1)
+            said = await done(found, "requeue-all", kind="queue", name="mail")
+
+        assert said.startswith("1 of 2 are back; 1 is not: ")
+
     async def test_requeue_all_of_which_none_can(self) -> None:
         """Where nothing could be done, it is an error."""
         async with scene(queue={"capacity": 1, "concurrency": 1}) as found:
@@ -244,6 +256,41 @@ class TestServices:
 
         assert row["state"] == "started"
         assert found.worker.runs == 2
+
+    async def test_the_dashboard_does_not_restart_itself(self) -> None:
+        """It would have to wait for the request that asks for it."""
+        builder = HostBuilder(QUIET)
+        client = Client(dashboard_app(builder, actions=True))
+
+        class Shown(Puppet):
+            shows_host = True
+
+        builder.add_service(Shown(), name="dashboard")
+        async with builder.build():
+            answer = await client.act("restart", kind="service", name="dashboard")
+            role = (await client.get("/status.json")).json()["services"][0]["role"]
+
+        assert (answer.status, answer.json()) == (409, {"error": "the dashboard does not restart itself"})
+        assert role == "dashboard"
+
+    async def test_a_restart_that_takes_long(self) -> None:
+        """The client gets its answer after a bounded time; the restart goes on."""
+
+        class Slow(Puppet):
+            async def start(self) -> None:
+                await anyio.sleep(60 * len(self.calls))
+                await super().start()
+
+        async with scene(lambda builder: builder.add_service(Slow(), name="slow")) as found:
+            began = anyio.current_time()
+            said = await done(found, "restart", kind="service", name="slow")
+            took = anyio.current_time() - began
+            await anyio.sleep(300)
+            state = {row["name"]: row["state"] for row in (await found.status())["services"]}["slow"]
+
+        assert said == "slow is being restarted, and is not ready yet."
+        assert took == 30
+        assert state == "started"
 
     @pytest.mark.parametrize(
         ("verb", "target", "status", "why"),
