@@ -108,11 +108,14 @@ def refusal(capfd: Output, *arguments: str) -> list[str]:
         (["run", "nowhere"], "no such module: 'nowhere'"),
         (["run", "app:nowhere"], "'app' has no nowhere"),
         (["run", "app:builder"], "not a host, but a builder that was built already; give the host that it has made"),
-        (["run", "app.py:HostBuilder"], "not a host: <class 'hostkit._core.builder.HostBuilder'>; give a Host, "),
-        (["run", "app.py", "--wrong"], "error parsing CLI: unrecognized arguments: --wrong"),
+        (
+            ["run", "app.py:HostBuilder"],
+            "'app.py:HostBuilder' is not a host: <class 'hostkit._core.builder.HostBuilder'>; give a Host, ",
+        ),
+        (["run", "app.py", "--wrong"], "unrecognized arguments: --wrong"),
         (["run", "program.py"], "--directory (or DIRECTORY) is required"),
         (["show", "nowhere.py"], "no such file: 'nowhere.py'"),
-        (["show", "app.py", "--xml"], "hostkit show takes --json and nothing else, got '--xml'"),
+        (["show", "app.py", "--xml"], "unrecognized arguments: --xml"),
     ],
 )
 def test_refuses_in_one_line(arguments: list[str], words: str, capfd: Output) -> None:
@@ -158,7 +161,7 @@ def test_the_arguments_are_the_processs_own(capfd: Output, monkeypatch: pytest.M
     assert caught.value.code == 2
     assert capfd.readouterr().err.splitlines() == [
         "hostkit: no such command: 'stop'",
-        "hostkit: error parsing CLI: unrecognized arguments: --wrong",
+        "hostkit: unrecognized arguments: --wrong",
     ]
 
 
@@ -169,6 +172,22 @@ def test_run_is_called_like_the_program(capfd: Output, monkeypatch: pytest.Monke
         cli.run(HostBuilder(HostOptions()))
 
     assert capfd.readouterr().out.startswith("usage: app.py ")
+
+
+def test_run_needs_no_arguments_of_a_process(capfd: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a process without `sys.argv`, the help has a name all the same."""
+    monkeypatch.setattr(sys, "argv", [])
+    with pytest.raises(SystemExit):
+        cli.run(HostBuilder(HostOptions()), ["--help"])
+
+    assert capfd.readouterr().out.startswith("usage: python ")
+
+
+def test_show_takes_the_flags_of_run(capfd: Output) -> None:
+    """`hostkit show` shows the host as `hostkit run` with the same flags would run it."""
+    cli.main(["show", "program.py", "--directory", "logs", "--json", "--shutdown-timeout", "3"])
+
+    assert '"shutdown_timeout": 3.0' in capfd.readouterr().out
 
 
 def test_run_refuses_what_is_no_host(capfd: Output) -> None:
@@ -190,7 +209,7 @@ def test_a_target_tells_its_flags(target: str, capfd: Output, *, own: bool) -> N
     assert caught.value.code == 0
     assert out.startswith(f"usage: hostkit run {target} ")
     assert "--shutdown-timeout" in out
-    assert "seconds for services to end by themselves" in out
+    assert "for services to end by themselves" in out
     assert ("--directory" in out) == own
     assert err == ""
 
@@ -201,7 +220,7 @@ def test_a_target_tells_what_holds_without_flags(capfd: Output) -> None:
         cli.main(["run", "app.py", "--help"])
 
     out = " ".join(capfd.readouterr().out.split())
-    assert "seconds for services to end by themselves (default: 7.0)" in out
+    assert "for services to end by themselves (default: 7)" in out
     assert "shown in log lines and in the status (default: app)" in out
     assert "factory" not in out
 

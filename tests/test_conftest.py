@@ -94,4 +94,4 @@ def test_refuses_to_leave_extras_out_by_itself(suite: pytest.Pytester, monkeypat
     result = suite.runpytest_subprocess("-p", "no:xdist")
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*TEST_WITHOUT_EXTRAS is set, but installed are: trio, *"])
+    result.stderr.fnmatch_lines(["*TEST_WITHOUT_EXTRAS is set, but installed are: cronsim, *"])

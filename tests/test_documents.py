@@ -7,16 +7,21 @@ for, in `test_docs_embedding.py`.
 
 import re
 import signal
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from children import PYTHON, Child
-from documents import PAGES, README, Block, blocks, docstring_blocks
+from children import HOSTKIT, PATIENCE, PYTHON, Child
+from documents import PAGES, README, Block, Session, blocks, docstring_blocks, sessions
 
 import hostkit
 
 PACKAGE = Path(hostkit.__file__).parent
-PROGRAMS = [block for path in (README, *PAGES) if path.stem != "embedding" for block in blocks(path)]
+# Their programs have tests of their own: `test_docs_embedding.py` and `test_docs_operations.py`.
+SERVED = frozenset({"embedding", "operations"})
+PROGRAMS = [block for path in (README, *PAGES) if path.stem not in SERVED for block in blocks(path)]
+SESSIONS = [session for path in (README, *PAGES) for session in sessions(path)]
 EXAMPLES = [block for path in sorted(PACKAGE.rglob("*.py")) for block in docstring_blocks(path)]
 # What an example in a docstring takes for granted; "..." in it stands for the time in which the host runs.
 PRELUDE = """
@@ -75,54 +80,119 @@ async def test_time_is_virtual():
 
 def needed(code: str) -> list[str]:
     """Return the optional modules that a program imports."""
-    optional = ("fastapi", "cronsim", "uvicorn", "starlette", "procrastinate")
+    optional = (
+        "fastapi",
+        "cronsim",
+        "uvicorn",
+        "starlette",
+        "procrastinate",
+        "structlog",
+        "sentry_sdk",
+        "opentelemetry",
+    )
     found = [name for name in optional if re.search(rf"^(from|import) {name}\b", code, re.MULTILINE)]
+    if "hostkit.ext.dashboard" in code:
+        found.append("prometheus_client")
     return [*found, *(["cronsim"] if "Cron(" in code else [])]
 
 
-def param(block: Block) -> object:
-    """Return a block as a parameter, left out where what it needs is not wanted."""
+def is_test(block: Block) -> bool:
+    """Return whether a block is run by pytest."""
+    return "def test_" in block.text or "@pytest" in block.text
+
+
+def example_code(block: Block) -> str:
+    """Return the code of an example in a docstring, with a life of the host where it has dots."""
+    return "\n\n" + re.sub(r"^\.\.\.$", "anyio.run(live, builder.build())", block.text, flags=re.MULTILINE)
+
+
+def param(block: Block, value: object = None) -> object:
+    """Return a block, or a value that goes with it, as a parameter, left out where what it needs is not wanted."""
     needs = needed(block.text)
     marks = (pytest.mark.needs(*needs),) if needs else ()
-    return pytest.param(block, id=f"{block.name}:{block.line}", marks=marks)
+    return pytest.param(value or block, id=f"{block.name}:{block.line}", marks=marks)
 
 
-@pytest.mark.parametrize("block", [param(block) for block in PROGRAMS])
+@pytest.mark.parametrize("block", [param(block) for block in PROGRAMS if not is_test(block)])
 def test_a_program_runs(block: Block, tmp_path: Path) -> None:
     """Every block of Python in README and pages runs as it is."""
-    in_pytest = "def test_" in block.text
-    (tmp_path / "app.py").write_text(block.text)
+    (tmp_path / "app.py").write_text(block.text, encoding="utf-8")
     (tmp_path / "logs").mkdir()
 
-    with Child(*PYTHON, *(["-m", "pytest"] if in_pytest else ["-W", "error"]), "app.py", cwd=tmp_path) as child:
-        if child.wait_for(lambda line: "| hostkit | started" in line):
+    with Child(*PYTHON, "-W", "error", "app.py", cwd=tmp_path) as child:
+        if child.wait_for(lambda line: "| hostkit | started" in line, within=4 * PATIENCE):  # a database may be made
             child.send(signal.SIGTERM)
         exit_code = child.end()
 
     assert exit_code == 0, child.text
-    assert "WARNING" not in child.text
+    # A PostgreSQL from a wheel says at every start that it is not for production.
+    assert not [line for line in child.lines if "| WARNING" in line and "| local-postgres |" not in line]
 
 
-@pytest.mark.parametrize("block", [pytest.param(block, id=f"{block.path.stem}:{block.line}") for block in EXAMPLES])
+@pytest.mark.parametrize("block", [param(block) for block in EXAMPLES if not is_test(block)])
 def test_an_example_in_a_docstring_runs(block: Block, tmp_path: Path) -> None:
     """Every example in a docstring runs, with the names that it takes for granted."""
-    code = re.sub(r"^\.\.\.$", "anyio.run(live, builder.build())", block.text, flags=re.MULTILINE)
-    in_pytest = "def test_" in code or "@pytest" in code
-    (tmp_path / "example.py").write_text(PRELUDE + FOR_TESTS * in_pytest + "\n\n" + code)
+    (tmp_path / "example.py").write_text(PRELUDE + example_code(block), encoding="utf-8")
 
-    with Child(*PYTHON, *(["-m", "pytest"] if in_pytest else ["-W", "error"]), "example.py", cwd=tmp_path) as child:
+    with Child(*PYTHON, "-W", "error", "example.py", cwd=tmp_path) as child:
         exit_code = child.end()
 
     assert exit_code == 0, child.text
+
+
+def test_the_tests_that_are_shown_pass(tmp_path: Path) -> None:
+    """Every test in README, pages and docstrings passes as it is; in one run of pytest, whose start takes longest."""
+    shown = [block.text for block in PROGRAMS if is_test(block)]
+    examples = [PRELUDE + FOR_TESTS + example_code(block) for block in EXAMPLES if is_test(block)]
+    for number, code in enumerate([*shown, *examples]):
+        (tmp_path / f"test_{number}.py").write_text(code, encoding="utf-8")
+
+    with Child(*PYTHON, "-m", "pytest", "-v", cwd=tmp_path) as child:
+        exit_code = child.end(within=4 * PATIENCE)
+
+    assert exit_code == 0, child.text
+    assert all(f"test_{number}.py::" in child.text for number in range(len(shown) + len(examples)))
+    assert shown
+    assert examples
+
+
+@pytest.mark.parametrize("session", [param(session.program, session) for session in SESSIONS])
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one child there")
+def test_output_is_as_shown(session: Session, tmp_path: Path) -> None:
+    """What pages show of a terminal is what it shows, but for times and the directory."""
+    word, *arguments = session.command
+    name = next(argument for argument in arguments if argument.endswith(".py"))
+    (tmp_path / name).write_text(session.program.text, encoding="utf-8")
+    (tmp_path / "logs").mkdir()
+    stop = session.output.index("^C") if "^C" in session.output else len(session.output)
+
+    with Child(*(HOSTKIT if word == "hostkit" else PYTHON), *arguments, cwd=tmp_path) as child:
+        child.wait_for(lambda _: len(child.lines) == stop)
+        if "^C" in session.output:
+            child.send(signal.SIGINT)
+        child.end()
+
+    shown = [line for line in session.output if line != "^C"]
+    assert without_times(child.lines, tmp_path) == without_times(shown, tmp_path)
+
+
+def without_times(lines: Iterable[str], directory: Path) -> list[str]:
+    """Return lines without the time of day and durations, and with another name of the directory."""
+    found = (line.replace(str(directory), "/srv") for line in lines)
+    return [re.sub(r"^[\d-]+ [\d:.]+|in \d+\.\d\d s", "…", line) for line in found]
 
 
 def test_no_block_is_left_out() -> None:
     """Every block of Python is found, so that none is left untested in silence."""
     shown = sum(path.read_text(encoding="utf-8").count("```python\n") for path in (README, *PAGES))
-    served = sum(len(blocks(path)) for path in PAGES if path.stem == "embedding")
+    served = sum(len(blocks(path)) for path in PAGES if path.stem in SERVED)
     sources = sum(path.read_text(encoding="utf-8").count(".. code-block:: python") for path in PACKAGE.rglob("*.py"))
 
+    # Those that do not end by themselves, or not well, are in `py`: what is shown of each is compared.
+    stubborn = {block for path in (README, *PAGES) if path.stem not in SERVED for block in blocks(path, "py")}
+
     assert len(PROGRAMS) + served == shown
+    assert stubborn <= {session.program for session in SESSIONS}
     assert len(EXAMPLES) == sources > 0
 
 

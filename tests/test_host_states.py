@@ -50,7 +50,7 @@ class View(NamedTuple):
     failed: tuple[str, ...]
     """Which services have failed, in order."""
     told: tuple[str, ...]
-    """Which instants the lifetime has told of, in every life."""
+    """Which instants the lifetime has told of, in every lifecycle."""
     runs: tuple[int, ...]
     """How often each service was started, was ready, and was stopped."""
     answers: tuple[tuple[int, str, float], ...]

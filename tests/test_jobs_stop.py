@@ -1,5 +1,6 @@
 """The stop: what is drained, what is cut, what is lost, and who is told."""
 
+import math
 from collections.abc import Sequence
 
 import anyio
@@ -110,6 +111,23 @@ class TestDraining:
         assert stopped == 1
         assert job.result() == "early"
         assert waiting.state is JobState.SUCCEEDED
+
+    async def test_jobs_know_how_much_time_is_left(self) -> None:
+        """The token of a job tells the seconds until the queue is cancelled."""
+        queue = JobQueue()
+        left: list[float] = []
+
+        async def look(stopping_token: StoppingToken) -> None:
+            left.append(stopping_token.time_left)
+            await stopping_token.wait()
+            await anyio.sleep(5)
+            left.append(stopping_token.time_left)
+
+        async with hosted(queue):
+            await queue.enqueue(look)
+            await anyio.sleep(1)
+
+        assert left == [math.inf, 15]
 
     async def test_waits_for_services_that_came_after_it(self) -> None:
         """The queue accepts until its own turn: what stops before it may still enqueue, to its last breath."""
@@ -232,8 +250,8 @@ class TestCutting:
 
         assert states(job, waiting) == ["running", "lost"]
         assert tally(queue) == {"running": 1, "lost": 2}
-        assert "WARNING 1 job still runs after the cancellation: 1 x deaf\n" in lines
-        assert "WARNING 2 jobs were lost at the stop: 2 x note\n" in lines
+        assert "WARNING 1 job still runs after the cancellation: 1 x deaf (number 1)\n" in lines
+        assert "WARNING 2 jobs were lost at the stop: 2 x note (numbers 2, 3)\n" in lines
         release.set()
         await anyio.sleep(1)
 
@@ -260,9 +278,9 @@ class TestCutting:
 
         assert states(*jobs) == ["lost", "lost", "lost"]
         assert lines == [
-            "2 jobs still run after the cancellation: 2 x slow\n",
-            "1 job was lost at the stop: 1 x note\n",
-            "2 jobs were lost at the stop: 2 x slow\n",
+            "2 jobs still run after the cancellation: 2 x slow (numbers 1, 2)\n",
+            "1 job was lost at the stop: 1 x note (number 3)\n",
+            "2 jobs were lost at the stop: 2 x slow (numbers 1, 2)\n",
         ]
         assert [list(taken) for taken in clerk.taken] == [jobs]
 
@@ -292,7 +310,7 @@ class TestCutting:
 
 class TestReport:
     async def test_is_one_line_with_counts_by_name(self, request: pytest.FixtureRequest) -> None:
-        """What was lost is counted by name, the most first, in one warning in the name of the queue."""
+        """What was lost is counted by name, the most first, with numbers, in one warning in the name of the queue."""
         lines: list[str] = []
         sink = logger.add(lines.append, format="{level} {extra[service]} {message}", filter="hostkit.jobs")
         request.addfinalizer(lambda: logger.remove(sink))
@@ -304,7 +322,9 @@ class TestReport:
             for _ in range(3):
                 await queue.enqueue_in(100, nothing)
 
-        assert lines == ["WARNING mails 4 jobs were lost at the stop: 3 x nothing, 1 x reminder\n"]
+        assert lines == [
+            "WARNING mails 4 jobs were lost at the stop: 3 x nothing (numbers 2, 3, 4), 1 x reminder (number 1)\n"
+        ]
 
     async def test_a_synchronous_callback_will_do(self) -> None:
         """`on_lost` may be async or not; it gets the jobs with all that is needed to hand them on."""
@@ -409,6 +429,6 @@ class TestSecondLife:
         async with hosted(queue):
             pass
 
-        queue._intake.take_in()
+        queue._dispatcher.inbox.take_in()
 
         assert tally(queue) == {}

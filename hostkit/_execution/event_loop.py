@@ -5,11 +5,19 @@ not to be left from another task. So the host's group lives in a root task of it
 """
 
 import sys
-from collections.abc import Callable, Coroutine
+import threading
+from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop, Future
+
+    from trio.lowlevel import Abort, RaiseCancelT, Task
 
 
-class RootTask:
+class EventLoop:
     """The task that holds a host's task group, and the way into its loop."""
 
     def __init__(self) -> None:
@@ -19,18 +27,20 @@ class RootTask:
             RuntimeError: No event loop runs in this thread.
         """
         self._asyncio_task: object = None
+        self.cancels_natively = not _is_trio()
+        """Whether single tasks may be cancelled from outside, before their first step too, as on asyncio."""
         self._cancelling: Callable[[], int] | None = None
         if _is_trio():
             from trio import lowlevel
 
             self._loop: object = lowlevel.current_trio_token()
-            self._post: Callable[[Callable[[], object]], object] = lowlevel.current_trio_token().run_sync_soon
+            self._call_soon: Callable[[Callable[[], object]], object] = lowlevel.current_trio_token().run_sync_soon
             self.time: Callable[[], float] = lowlevel.current_clock().current_time
         else:
             from asyncio import get_running_loop
 
             self._loop = loop = get_running_loop()
-            self._post = loop.call_soon_threadsafe
+            self._call_soon = loop.call_soon_threadsafe
             self.time = loop.time
         """The loop's time, for any thread and for signal handlers."""
 
@@ -54,14 +64,14 @@ class RootTask:
             self._asyncio_task = task
             self._cancelling = task.cancelling
 
-    def post(self, callback: Callable[[], object]) -> bool:
+    def call_soon(self, callback: Callable[[], object]) -> bool:
         """Have *callback* called in the loop: from any thread or signal handler, without waiting, locking or raising.
 
         Returns:
             False if the loop has ended and the callback was dropped.
         """
         try:
-            self._post(callback)
+            self._call_soon(callback)
         except RuntimeError:
             return False
         return True
@@ -89,6 +99,112 @@ def loop_is_running() -> bool:
     return _is_trio() or (asyncio is not None and asyncio._get_running_loop() is not None)
 
 
+def running_asyncio_loop() -> "AbstractEventLoop | None":
+    """Return the asyncio loop that runs in this thread, if one does."""
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None or _is_trio():
+        return None
+    loop: AbstractEventLoop | None = asyncio._get_running_loop()  # documented for event loops
+    return loop
+
+
 def _is_trio() -> bool:
     trio = sys.modules.get("trio")
     return trio is not None and trio.lowlevel.in_trio_run()
+
+
+def innermost_scope() -> object:
+    """Return what stands for the innermost cancel scope of this task; the same object as long as that is the same.
+
+    Neither backend has a public way to ask. Where the private one is gone, it is always None, and what is only found
+    out by it is not found out.
+    """
+    if _is_trio():
+        from trio import lowlevel
+
+        return getattr(lowlevel.current_task(), "_cancel_status", None)
+    asyncio = sys.modules["asyncio"]
+    states = getattr(sys.modules.get("anyio._backends._asyncio"), "_task_states", {})
+    return getattr(states.get(asyncio.current_task()), "cancel_scope", None)
+
+
+def new_waiter() -> "TrioWaiter | Future[None]":
+    """Return something that the current task awaits at once; `wake` ends that."""
+    trio = sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_run():
+        return TrioWaiter()
+    # Imported by the loop itself; an import statement would take as long as all the rest.
+    waiter: Future[None] = sys.modules["asyncio"].get_running_loop().create_future()
+    return waiter
+
+
+def wake(waiter: "TrioWaiter | Future[None]") -> None:
+    """End the wait, or do nothing if it has ended already."""
+    if isinstance(waiter, TrioWaiter):
+        waiter.wake()
+    elif not waiter.done():
+        waiter.set_result(None)
+
+
+class TrioWaiter:
+    """What a future is on asyncio: made by the task that awaits it next, woken once."""
+
+    __slots__ = ("_task",)
+
+    def __init__(self) -> None:
+        """Prepare, in the task that is to wait."""
+        from trio import lowlevel
+
+        self._task: Task | None = lowlevel.current_task()
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        """Wait."""
+        from trio import lowlevel
+
+        return lowlevel.wait_task_rescheduled(self._abort).__await__()  # noqa: ASYNC105  # the caller awaits it
+
+    def wake(self) -> None:
+        """End the wait, or do nothing if it has ended already."""
+        from trio import lowlevel
+
+        task, self._task = self._task, None
+        if task is not None:
+            lowlevel.reschedule(task)
+
+    def _abort(self, _: "RaiseCancelT") -> "Abort":
+        from trio import lowlevel
+
+        self._task = None
+        return lowlevel.Abort.SUCCEEDED
+
+
+class ThreadSafeEvent:
+    """An event that may be set from any thread and awaited in any event loop, also in several."""
+
+    __slots__ = ("_is_set", "_lock", "_waiters")
+
+    def __init__(self) -> None:
+        """Make an event that is not set."""
+        self._is_set = False
+        self._lock = threading.Lock()
+        self._waiters: list[tuple[EventLoop, TrioWaiter | Future[None]]] = []
+
+    def set(self) -> None:
+        """End every wait, now and later."""
+        with self._lock:
+            self._is_set = True
+            waiters, self._waiters = self._waiters, []
+        for loop, waiter in waiters:
+            if loop.in_loop:
+                wake(waiter)
+            else:
+                loop.call_soon(partial(wake, waiter))
+
+    async def wait(self) -> None:
+        """Wait until it is set."""
+        with self._lock:
+            if self._is_set:
+                return
+            waiter = new_waiter()
+            self._waiters.append((EventLoop(), waiter))
+        await waiter

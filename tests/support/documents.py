@@ -4,6 +4,8 @@ A block in an HTML comment (``<!-- invisible-code-block: python ... -->``) belon
 what a test adds to a program that a reader sees.
 """
 
+import re
+import shlex
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,7 +36,25 @@ class Block(NamedTuple):
     @property
     def name(self) -> str:
         """A name for a test."""
-        return f"{self.path.stem if self.path.parent != ROOT else self.path.name}:{self.section or self.line}"
+        folder, stem = self.path.parent, self.path.stem
+        page = self.path.name if folder == ROOT else folder.name if stem == "index" else stem
+        return f"{page}:{self.section or self.line}"
+
+
+class Session(NamedTuple):
+    """What a page shows of a terminal.
+
+    Attributes:
+        block: The block on the page.
+        program: The block that is run.
+        command: The words after the prompt.
+        output: The lines that it prints; ``^C`` is typed.
+    """
+
+    block: Block
+    program: Block
+    command: list[str]
+    output: list[str]
 
 
 def blocks(path: Path, language: str = "python") -> list[Block]:
@@ -47,6 +67,18 @@ def blocks(path: Path, language: str = "python") -> list[Block]:
             found[-1] = found[-1]._replace(text=f"{found[-1].text}\n\n{text}")
         else:
             found.append(Block(path, example.line, _section(document.text[: example.start]), text))
+    return found
+
+
+def sessions(path: Path) -> list[Session]:
+    """Return what a page shows of a terminal that runs ``app.py`` or the like, each with the program before it."""
+    programs = sorted([*blocks(path), *blocks(path, "py")], key=lambda block: block.line)
+    found = []
+    for block in blocks(path, "console"):
+        command, *output = block.text.splitlines()
+        if re.match(r"\$ (hostkit|python) .*\.py", command):
+            program = [program for program in programs if program.line < block.line][-1]
+            found.append(Session(block, program, shlex.split(command)[1:], output))
     return found
 
 
