@@ -339,14 +339,18 @@ class TestTasks:
 
         assert alive == []
 
-    async def test_a_scope_that_is_left_open_is_noticed(self) -> None:
+    @pytest.mark.parametrize("how", ["waits", "returns", "raises", "raises later"])
+    async def test_a_scope_that_is_left_open_is_noticed(self, how: str) -> None:
         """Work that leaves a cancel scope open is named, as its task can be used by nothing else."""
         recorder = Recorder()
         executor = Executor(recorder, current_time)
 
         async def leave() -> None:
             anyio.CancelScope().__enter__()  # what a library may do by mistake
-            await anyio.sleep(1)
+            if how in ("waits", "raises later"):
+                await anyio.sleep(1)
+            if how.startswith("raises"):
+                raise ValueError
 
         works = [Work(leave), Work(rest)]
         with pytest.RaisesGroup(RuntimeError):

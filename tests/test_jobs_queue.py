@@ -7,7 +7,7 @@ from functools import partial
 import anyio
 import pytest
 from anyio import current_time
-from job_hosts import ClumsyError, Diary, again, clumsy, hosted, states, tally
+from job_hosts import ClumsyError, Diary, again, clumsy, hosted, of_a_queue, states, tally
 from loguru import logger
 from puppet import QUIET
 
@@ -260,7 +260,7 @@ class TestFunctions:
     async def test_the_token_tells_of_a_job_that_misuses_it(self, request: pytest.FixtureRequest) -> None:
         """A job that goes on sleeping after the stop is named in the log, and so is a callback of it that fails."""
         lines: list[str] = []
-        sink = logger.add(lines.append, format="{level} {message}", filter="hostkit.jobs", backtrace=False)
+        sink = logger.add(lines.append, format="{level} {message}", filter=of_a_queue, backtrace=False)
         request.addfinalizer(lambda: logger.remove(sink))
         queue = JobQueue()
 

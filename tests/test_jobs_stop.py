@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import anyio
 import pytest
 from anyio import current_time
-from job_hosts import ClumsyError, Diary, again, clumsy, hosted, states, tally
+from job_hosts import ClumsyError, Diary, again, clumsy, hosted, of_a_queue, states, tally
 from loguru import logger
 from puppet import QUIET, Puppet
 
@@ -258,7 +258,7 @@ class TestCutting:
     async def test_a_job_that_takes_its_time_to_end(self, request: pytest.FixtureRequest) -> None:
         """A job that ends late, but before the host gives up, is reported with the rest, in the end."""
         lines: list[str] = []
-        sink = logger.add(lines.append, format="{message}", filter="hostkit.jobs")
+        sink = logger.add(lines.append, format="{message}", filter=of_a_queue)
         request.addfinalizer(lambda: logger.remove(sink))
         clerk = Clerk()
         queue, diary = JobQueue(concurrency=2, on_lost=clerk.take), Diary()
@@ -312,7 +312,7 @@ class TestReport:
     async def test_is_one_line_with_counts_by_name(self, request: pytest.FixtureRequest) -> None:
         """What was lost is counted by name, the most first, with numbers, in one warning in the name of the queue."""
         lines: list[str] = []
-        sink = logger.add(lines.append, format="{level} {extra[service]} {message}", filter="hostkit.jobs")
+        sink = logger.add(lines.append, format="{level} {extra[service]} {message}", filter=of_a_queue)
         request.addfinalizer(lambda: logger.remove(sink))
         builder = HostBuilder(HostOptions(log_level="WARNING"))
         queue = builder.add_service(JobQueue(), name="mails")

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 import pytest
-from job_hosts import ClumsyError, Diary, again, hosted, states, until
+from job_hosts import ClumsyError, Diary, again, hosted, of_a_queue, states, until
 from loguru import logger
 
 from hostkit import HostBuilder, HostOptions, StopTimeoutError, ThreadStoppingToken
@@ -195,7 +195,7 @@ class TestTimeout:
         """A thread cannot be ended: after its timeout it is waited for, and no retry runs beside it."""
         queue = JobQueue(timeout=0.01, retry=again(2, 0))
         lines: list[str] = []
-        sink = logger.add(lines.append, format="{message}", filter="hostkit.jobs")
+        sink = logger.add(lines.append, format="{message}", filter=of_a_queue)
 
         async with hurried(queue, log_level="WARNING", shutdown_timeout=20):
             job = await queue.enqueue(gate.pass_through)
@@ -278,7 +278,7 @@ class TestStop:
         """A thread that has not returned at the deadline is abandoned, with the line where it is, and the job lost."""
         queue, diary = JobQueue(concurrency=2), Diary()
         lines: list[str] = []
-        sink = logger.add(lines.append, format="{message}", filter="hostkit.jobs")
+        sink = logger.add(lines.append, format="{message}", filter=of_a_queue)
 
         with pytest.RaisesGroup(StopTimeoutError):
             async with hurried(queue, log_level="WARNING"):

@@ -249,7 +249,7 @@ def test_a_stop_may_be_delayed(fork_server: ForkServer, backend: str) -> None:
 def test_takes_back_what_a_library_has_taken(fork_server: ForkServer, backend: str, kind: str) -> None:
     """A library that takes the stop signals inside a service is named when it has ended, and the next signal stops."""
     with fork_server.run("takes-signals", backend, kind) as child:
-        child.reads("ready")
+        child.reads("bot has the signals")
         child.send(signal.SIGTERM)
         child.reads("library got SIGTERM")
         child.send(signal.SIGTERM)

@@ -554,13 +554,15 @@ class TestCancellations:
         assert cancelled == [True]
         assert job.history[0].outcome == Outcome.FAILED
 
-    async def test_a_scope_that_a_job_leaves_open_is_named(self) -> None:
+    @pytest.mark.parametrize("waits", [True, False])
+    async def test_a_scope_that_a_job_leaves_open_is_named(self, *, waits: bool) -> None:
         """A job that leaves a cancel scope open fails the scheduler, and the error names the job."""
         timed = Timed()
 
         async def careless() -> None:
             anyio.CancelScope().__enter__()
-            await anyio.sleep(1)
+            if waits:
+                await anyio.sleep(1)
 
         timed.scheduler.add(careless, Every(minutes=1))
 

@@ -142,7 +142,7 @@ async def test_before_and_after_it_runs() -> None:
         on_a_thread(removed.run_now)
 
 
-def test_a_run_that_is_asked_for_when_the_loop_has_ended_is_done_at_the_next_start() -> None:
+async def test_a_run_that_is_asked_for_when_the_loop_has_ended_is_done_at_the_next_start() -> None:
     """A loop may end under a scheduler: what a thread asks for then is not lost."""
     timed = Timed()
     job = timed.scheduler.add(nothing, Every(minutes=10))
@@ -161,11 +161,8 @@ def test_a_run_that_is_asked_for_when_the_loop_has_ended_is_done_at_the_next_sta
     job.run_now()
     registry._engine = None  # type: ignore[attr-defined]
 
-    async def main() -> None:
-        async with timed.running():
-            await anyio.sleep(MINUTE)
-
-    anyio.run(main)
+    async with timed.running():
+        await anyio.sleep(MINUTE)
 
     assert [run.outcome for run in job.history] == [Outcome.SUCCEEDED]
 

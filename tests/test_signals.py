@@ -50,6 +50,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
+@pytest.fixture(autouse=True)
+def default_hang_up() -> Iterator[None]:
+    """The default for SIGHUP, also where the tests run under nohup, which has it ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @contextmanager
 def handler_of_the_app(number: int) -> Iterator[list[int]]:
     """Have a handler of the app's own, and yield what it has got."""

@@ -138,6 +138,8 @@ class Registration:
                 message = f"{kind}.execute must be a blocking function (a BackgroundService has an async one)"
                 raise TypeError(message)
             _check_execute(service.execute, kind, task_status=False)
+            # Loaded now: when its thread begins, there may be no descriptor left to load it.
+            from hostkit._execution import daemon_thread  # noqa: F401
 
 
 def to_service(given: object) -> HostedService:

@@ -113,19 +113,22 @@ def _is_trio() -> bool:
     return trio is not None and trio.lowlevel.in_trio_run()
 
 
-def innermost_scope() -> object:
-    """Return what stands for the innermost cancel scope of this task; the same object as long as that is the same.
+def watch_scope() -> Callable[[], bool]:
+    """Return what tells this task whether its innermost cancel scope is the same as now.
 
-    Neither backend has a public way to ask. Where the private one is gone, it is always None, and what is only found
-    out by it is not found out.
+    Neither backend has a public way to ask. Where the private one is gone, the answer is always yes, and what is only
+    found out by it is not found out.
     """
+    holder: object
     if _is_trio():
         from trio import lowlevel
 
-        return getattr(lowlevel.current_task(), "_cancel_status", None)
-    asyncio = sys.modules["asyncio"]
-    states = getattr(sys.modules.get("anyio._backends._asyncio"), "_task_states", {})
-    return getattr(states.get(asyncio.current_task()), "cancel_scope", None)
+        holder, name = lowlevel.current_task(), "_cancel_status"
+    else:
+        states = getattr(sys.modules.get("anyio._backends._asyncio"), "_task_states", {})
+        holder, name = states.get(sys.modules["asyncio"].current_task()), "cancel_scope"
+    scope = getattr(holder, name, None)
+    return lambda: getattr(holder, name, None) is scope
 
 
 def new_waiter() -> "TrioWaiter | Future[None]":

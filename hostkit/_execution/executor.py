@@ -15,7 +15,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from hostkit._execution.context import ContextCoroutine
-from hostkit._execution.event_loop import TrioWaiter, innermost_scope, loop_is_running, new_waiter, wake
+from hostkit._execution.event_loop import TrioWaiter, loop_is_running, new_waiter, wake, watch_scope
 from hostkit._values.exceptions import has_cancellation
 
 if TYPE_CHECKING:
@@ -72,14 +72,14 @@ class Owner(Protocol[T_contra]):
 class _Runner(Generic[T]):
     """A task that does one piece of work after the other."""
 
-    __slots__ = ("handle", "retired", "scope", "waiter", "work")
+    __slots__ = ("handle", "is_in_order", "retired", "waiter", "work")
 
     handle: "anyio.TaskHandle[None]"
+    is_in_order: Callable[[], bool]
 
     def __init__(self) -> None:
         self.work: T | None = None
         self.waiter: TrioWaiter | Future[None] | None = None
-        self.scope: object = None
         self.retired = False
 
 
@@ -202,7 +202,7 @@ class Executor(Generic[T]):
     async def _run(self, me: _Runner[T]) -> None:
         task = anyio.get_current_task().id
         self._by_task[task] = me
-        me.scope = innermost_scope()
+        me.is_in_order = watch_scope()
         try:
             while self._leader is me or not self._closed:
                 if self._leader is not me:
@@ -247,6 +247,8 @@ class Executor(Generic[T]):
                 me.work = None
                 now = clock()
                 owner.end(work, stop.value, now)
+                if not me.is_in_order():
+                    await self._end_with_open_scope(work)
             except BaseException as error:  # noqa: BLE001  # where a job meets its service
                 await self._fail(me, work, error)
                 now = clock()
@@ -278,10 +280,8 @@ class Executor(Generic[T]):
             me.work = None
             del self._suspended[work]
             self._owner.end(work, value, self.clock())
-        if innermost_scope() is not me.scope:
-            # Whatever runs in this task would be cancelled with that scope, and the task cannot end in order.
-            self._owner.on_open_scope(work)
-            await anyio.sleep_forever()
+            if not me.is_in_order():
+                await self._end_with_open_scope(work)
 
     async def _fail(self, me: _Runner[T], work: T, error: BaseException) -> None:
         if isinstance(error, GeneratorExit) and not loop_is_running():
@@ -297,8 +297,15 @@ class Executor(Generic[T]):
         me.work = None
         self._suspended.pop(work, None)
         self._owner.fail(work, error, self.clock(), cause)
+        if not me.is_in_order():
+            await self._end_with_open_scope(work)
         if cause is Cause.STOP:
             await anyio.sleep_forever()
+
+    async def _end_with_open_scope(self, work: T) -> None:
+        """End the executor: what runs in this task is cancelled with that scope, and the task cannot end in order."""
+        self._owner.on_open_scope(work)
+        await anyio.sleep_forever()
 
 
 async def _scope_is_cancelled() -> bool:

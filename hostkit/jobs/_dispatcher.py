@@ -101,6 +101,7 @@ class Dispatcher:
         self.executor.ready.clear()
         self.pool.close()
         self.report_losses()
+        self.waits.notify_idle()  # also of a queue that has failed
         self.inbox.close()
 
     def report_losses(self) -> None:

@@ -3,8 +3,10 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextvars import copy_context
+from functools import partial
 
 from hostkit import events
+from hostkit._config.logging import LEVELS, log
 from hostkit._config.service_context import ServiceContext, service_context
 from hostkit._execution.daemon_thread import DaemonThread
 from hostkit._tokens.stopping_token import StoppingSource, StoppingToken
@@ -15,7 +17,6 @@ from hostkit.jobs._job import Job, JobRecord
 
 AnyJob = Job[object]
 
-LEVELS = {"WARNING": 30, "ERROR": 40}
 MAX_NUMBERS = 10
 """How many jobs of one name a line shows by their numbers."""
 
@@ -23,7 +24,7 @@ MAX_NUMBERS = 10
 class JobLog:
     """Writes lines and emits events in the context of the queue: loguru then knows its name.
 
-    Logging decides nothing: what a sink or an error's own text raises is dropped.
+    Logging decides nothing: what a sink or an error's own text raises changes no more than the line.
     """
 
     def __init__(self) -> None:
@@ -106,22 +107,8 @@ class JobLog:
             fields.update(job=job.name, job_id=job.id, attempt=job.attempts)
             if job.started_at is not None and at is not None:
                 fields["duration"] = at - job.started_at
-        # A copy, as other threads write as well.
-        self._context.copy().run(_write_line, fields, level, message, parts, error)
-
-
-def _write_line(
-    fields: dict[str, object], level: str, message: str, parts: tuple[object, ...], error: BaseException | None
-) -> None:
-    from loguru import logger
-
-    try:
-        logger.bind(**fields).opt(exception=error).log(level, message, *parts)
-    except Exception as problem:  # noqa: BLE001  # of a sink, or of the error that is to be shown
-        try:
-            logger.bind(**fields).log(level, message + " (its traceback cannot be shown: {})", *parts, repr_of(problem))
-        except Exception:  # noqa: BLE001  # there is nothing left to write to
-            return
+        line = partial(log, level, message, *parts, service=self._service.name, error=error, fields=fields)
+        self._context.copy().run(line)  # a copy, as other threads write as well
 
 
 class JobRun:

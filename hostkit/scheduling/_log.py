@@ -1,10 +1,10 @@
 """What a scheduler says of its runs: log lines, none below the host's level, and events for the host's listeners."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 
+from hostkit._config.logging import LEVELS, log
 from hostkit._config.service_context import service_context
 from hostkit._values.text import repr_of
 from hostkit.events import RunFinished, RunSkipped
@@ -12,9 +12,12 @@ from hostkit.scheduling._clock import seconds_text
 from hostkit.scheduling._entry import JobEntry, RunRecord, Skips
 from hostkit.scheduling._job import Outcome
 
-DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40
-_LEVELS = {Outcome.SUCCEEDED: DEBUG, Outcome.SKIPPED: INFO, Outcome.CANCELLED: INFO, Outcome.FAILED: ERROR}
-_NAMES = {DEBUG: "DEBUG", INFO: "INFO", WARNING: "WARNING", ERROR: "ERROR"}
+LEVEL_OF = {
+    Outcome.SUCCEEDED: "DEBUG",
+    Outcome.SKIPPED: "INFO",
+    Outcome.CANCELLED: "INFO",
+    Outcome.FAILED: "ERROR",
+}
 REPEAT_EVERY = 60.0
 """Seconds between two lines of what happens again and again."""
 
@@ -32,7 +35,7 @@ class RunLog:
     @property
     def detailed(self) -> bool:
         """Whether a run that went well, which is the most frequent case, has to be reported."""
-        return self._lowest <= DEBUG or self._service.detailed
+        return self._lowest <= LEVELS["DEBUG"] or self._service.detailed
 
     def log_run(self, run: RunRecord) -> None:
         """Report a run that is over."""
@@ -40,8 +43,8 @@ class RunLog:
         assert outcome is not None
         if job.skips is not None:
             self._log_end_of_skips(job)
-        level = _LEVELS[outcome]
-        if level >= self._lowest:
+        level = LEVEL_OF[outcome]
+        if LEVELS[level] >= self._lowest:
             message, parts = f"job {{}} {outcome}", [job.name]
             if run.duration is not None:
                 message += " after {}"
@@ -63,41 +66,41 @@ class RunLog:
         """Report a run that did not happen: in full the first time, and then at most once a minute, with a count."""
         if self._service.detailed:
             self._emit_skipped(run)
-        if self._lowest > INFO:
+        if self._lowest > LEVELS["INFO"]:
             return
         now, job, reason = self._time(), run.scheduled_job, run.reason or ""
         skips = job.skips
         if skips is None or not skips.is_repeated_by(reason, now):
             job.skips = Skips(reason, now)
-            self._write(INFO, "job {} skipped: {}", job.name, reason, fields=_fields(run))
+            self._write("INFO", "job {} skipped: {}", job.name, reason, fields=_fields(run))
             return
         skips.count += 1
         skips.last = now
         if now - skips.logged >= REPEAT_EVERY:
             text = f"{_times_text(skips.count)} in {seconds_text(now - skips.logged)}"
             fields = _fields(run) | {"count": skips.count}
-            self._write(INFO, "job {} skipped again ({}): {}", job.name, text, reason, fields=fields)
+            self._write("INFO", "job {} skipped again ({}): {}", job.name, text, reason, fields=fields)
             skips.count, skips.logged = 0, now
 
     def log_late_thread(self, job: JobEntry) -> None:
         """Report that a thread has not returned within the job's timeout."""
         message = "job {} has not returned within its timeout of {:g} s; it goes on in its thread"
-        self._write(ERROR, message, job.name, job.timeout, fields={"job": job.name})
+        self._write("ERROR", message, job.name, job.timeout, fields={"job": job.name})
 
     def log_ignored_stop(self, job: JobEntry) -> None:
         """Report that a job goes on sleeping after the stop."""
         message = "job {} goes on although it was asked to stop: sleep() has returned True, leave the loop then"
-        self._write(WARNING, message, job.name, fields={"job": job.name})
+        self._write("WARNING", message, job.name, fields={"job": job.name})
 
     def log_callback_error(self, job: JobEntry, error: BaseException) -> None:
         """Report that an ``on_stop`` callback of a job failed."""
         message = "on_stop callback of job {} failed: {}"
-        self._write(ERROR, message, job.name, repr_of(error), error=error, fields={"job": job.name})
+        self._write("ERROR", message, job.name, repr_of(error), error=error, fields={"job": job.name})
 
     def log_hook_error(self, job: JobEntry, error: BaseException) -> None:
         """Report that ``on_failed`` failed."""
         message = "on_failed of job {} failed: {}"
-        self._write(ERROR, message, job.name, repr_of(error), error=error, fields={"job": job.name})
+        self._write("ERROR", message, job.name, repr_of(error), error=error, fields={"job": job.name})
 
     def _log_end_of_skips(self, job: JobEntry) -> None:
         skips, now = job.skips, self._time()
@@ -106,7 +109,7 @@ class RunLog:
             if skips.count:
                 message = "job {} is no longer skipped; {} more since the last line: {}"
                 fields = {"job": job.name, "count": skips.count}
-                self._write(INFO, message, job.name, skips.count, skips.reason, fields=fields)
+                self._write("INFO", message, job.name, skips.count, skips.reason, fields=fields)
 
     def _emit_skipped(self, run: RunRecord) -> None:
         facts = (run.scheduled_job.name, run.planned, run.reason or str(run.outcome))
@@ -114,28 +117,15 @@ class RunLog:
 
     def _write(
         self,
-        level: int,
+        level: str,
         message: str,
         *parts: object,
         fields: dict[str, object],
         error: BaseException | None = None,
     ) -> None:
-        if level >= self._lowest:
-            self._context.copy().run(partial(write, level, message, *parts, fields=fields, error=error))
-
-
-def write(
-    level: int, message: str, *parts: object, fields: dict[str, object], error: BaseException | None = None
-) -> None:
-    """Write a line; an error that cannot be printed, or a sink that raises, changes nothing but the log."""
-    from loguru import logger
-
-    bound = logger.bind(**fields)
-    try:
-        bound.opt(exception=error).log(_NAMES[level], message, *parts)
-    except Exception:  # noqa: BLE001  # the error's own, or that of the user's sink
-        with suppress(Exception):
-            bound.log(_NAMES[level], message, *parts)
+        if LEVELS[level] >= self._lowest:
+            line = partial(log, level, message, *parts, service=self._service.name, error=error, fields=fields)
+            self._context.copy().run(line)
 
 
 def _fields(run: RunRecord) -> dict[str, object]:

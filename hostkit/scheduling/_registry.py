@@ -10,12 +10,12 @@ from typing import Unpack
 from weakref import WeakKeyDictionary
 
 from hostkit import StoppingToken
+from hostkit._config.logging import log
 from hostkit._values.functions import kind_of, name_of
 from hostkit.scheduling._clock import Reading, in_utc
 from hostkit.scheduling._engine import Engine, Options
 from hostkit.scheduling._entry import CallForm, EntryOptions, JobEntry
 from hostkit.scheduling._job import JobFunction, ScheduledJob
-from hostkit.scheduling._log import WARNING, write
 from hostkit.scheduling._schedule import Schedule
 
 LONGEST_CERTAIN_PERIOD = 1e9
@@ -114,7 +114,7 @@ class JobRegistry:
         if engine is not None:
             engine.call(partial(_replace, engine, replaced, job, reading))
         if never:
-            write(WARNING, "job {} never runs: {}", job.name, job.schedule, fields={"job": job.name})
+            log("WARNING", "job {} never runs: {}", job.name, str(job.schedule), fields={"job": job.name})
         return job
 
     def begin(self, token: StoppingToken) -> Engine:

@@ -348,14 +348,14 @@ def takes_signals(backend: str, kind: str) -> None:
     async def bot(stopping_token: StoppingToken) -> None:
         if kind == "loop":
             with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
-                say("ready")
+                say("bot has the signals")
                 async for number in received:
                     say(f"library got {number.name}")
                     break
         else:
             got: list[int] = []
             signal.signal(signal.SIGTERM, lambda number, _: got.append(number))
-            say("ready")
+            say("bot has the signals")
             while not got:
                 await anyio.sleep(0.01)
             say("library got SIGTERM")
