@@ -164,19 +164,29 @@ def test_leaves_when_the_time_is_over(timer: Timer, left: list[tuple[int, str]])
     assert timer.calls == [100, round(max(0, FLUSH_TIMEOUT - LAST_MARGIN))]
 
 
-def test_a_paused_process_has_time_to_say_more(timer: Timer, left: list[tuple[int, str]]) -> None:
+@pytest.mark.parametrize("stops", [True, False])
+@pytest.mark.parametrize("watched", [True, False])
+def test_a_paused_process_has_time_to_say_more(
+    timer: Timer, left: list[tuple[int, str]], *, stops: bool, watched: bool
+) -> None:
     """A process that was paused past its deadlines gives the host a moment, which knows what it waits for."""
     watchdog = Watchdog(log, describe=describe, hang_timeout=60)
     watchdog._descriptor = 2
-    watchdog.arm(100)
-    watchdog._hang_deadline = time.monotonic() + 60
+    if stops:
+        watchdog.arm(100)
+    if watched:
+        watchdog._hang_deadline = time.monotonic() + 100
     now = time.monotonic()
+    if not (stops or watched):
+        assert watchdog._look(now) == math.inf
+        return
 
     seconds = watchdog._look(now + 100 + NAMING_MARGIN + PAUSE + 1)
 
     assert seconds == TIME_AFTER_PAUSE + NAMING_MARGIN
     assert left == []
-    assert watchdog.remaining <= TIME_AFTER_PAUSE
+    assert watchdog.remaining <= TIME_AFTER_PAUSE if stops else watchdog.remaining == math.inf
+    assert (now + 100 < watchdog._hang_deadline < math.inf) is watched
 
 
 @pytest.mark.real_time
@@ -212,6 +222,19 @@ def test_a_block_is_reported_once_when_it_is_long_enough(lasts: float, said: lis
 
     assert found == said
     assert watchdog.blocked is bool(said)
+
+
+def test_a_look_between_two_others_counts_for_nothing() -> None:
+    """The thread is woken by each new deadline as well: only looks at their time count."""
+    watchdog = Watchdog(log, lag_warning=1.0)
+    watchdog._beating = True
+    watchdog._beat_at = 100.0
+    first = watchdog._look(100.5)
+
+    between = [watchdog._look(100.5 + 0.01 * number) for number in range(1, 11)]
+
+    assert between == pytest.approx([first - 0.01 * number for number in range(1, 11)])
+    assert not watchdog.blocked
 
 
 def test_a_pause_of_the_process_is_no_lag() -> None:

@@ -50,13 +50,15 @@ def main_module_name() -> str:
 
 def _making_module() -> str | None:
     """Return the name of the module that is making a host, the innermost that is no library's part of it."""
-    frame: FrameType | None = sys._getframe()  # the documented way to one's own stack
-    while frame is not None:
-        module = str(frame.f_globals.get("__name__", ""))
-        if module.partition(".")[0] not in _LIBRARIES:
-            return None if module == "__main__" else module
+    frame = sys._getframe()  # the documented way to one's own stack
+    while _module_of(frame).partition(".")[0] in _LIBRARIES and frame.f_back is not None:
         frame = frame.f_back
-    return None
+    module = _module_of(frame)
+    return None if module == "__main__" else module
+
+
+def _module_of(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", ""))
 
 
 def _is_installed(file: str) -> bool:

@@ -118,8 +118,7 @@ class HostSettings(BaseSettings):
         dotenv = DotEnvSettingsSource(settings_cls, env_file, encoding, **host)
         _warn([*environment.env_vars, *dotenv.env_vars], settings_cls)
         for source in (environment, dotenv, env_settings, dotenv_settings):
-            if isinstance(source, EnvSettingsSource):
-                source.decode_complex_value = _decode  # type: ignore[method-assign]  # the sources are pydantic's own
+            source.decode_complex_value = _decode  # type: ignore[method-assign]  # the sources are pydantic's own
         return (
             init_settings,
             _HostFields(environment, host=True),

@@ -197,11 +197,10 @@ class Lifecycle:
                 if step == "ask":
                     supervisor.cancel("its restart takes too long", overdue=False)
                     deadline = self.loop.time() + self.options.cancellation_timeout
+            await self.shutdown.abandon([supervisor])
         finally:
             if not self.lifetime.stopping:
                 self.shutdown.unwatch(supervisor)
-        if not self.lifetime.stopping:
-            await self.shutdown.abandon([supervisor])
 
     @property
     def ready(self) -> bool:
@@ -227,8 +226,7 @@ class Lifecycle:
         """Go on with the start, if that waits for the service."""
         if self.on_run_change is not None:
             self.on_run_change(supervisor.name, ended=False)
-        if self.startup.unready:
-            self.startup.on_settled(supervisor)
+        self.startup.on_settled(supervisor)
 
     def on_restarting(self, supervisor: Supervisor) -> None:
         """Count the service as not ready."""
@@ -250,8 +248,7 @@ class Lifecycle:
             self.on_run_change(supervisor.name, ended=True)
         if supervisor.state is ServiceState.ABANDONED:
             self.lifetime.failures.abandoned = True
-        if self.startup.unready:
-            self.startup.on_settled(supervisor)
+        self.startup.on_settled(supervisor)
         self.on_execute_ended(supervisor)
         self.shutdown.on_ended(supervisor)
 

@@ -88,19 +88,17 @@ class Call:
         self,
         pool: DaemonThreadPool,
         limiter: anyio.CapacityLimiter | None = None,
-        on_thread: Callable[[], object] | None = None,
     ) -> Coroutine[Any, Any, object]:
         """Make the call when it is awaited, and return what the function returns.
 
-        A blocking function gets a thread of *pool* as soon as *limiter* has room; *on_thread* is called then, and the
-        timeout begins.
+        A blocking function gets a thread of *pool* as soon as *limiter* has room; the timeout begins then.
 
         Raises:
             TimeoutError: It took longer than its timeout.
         """
         if self._kind.takes_token:
-            return self._with_token(pool, limiter, on_thread)
-        return self._make(self._work, pool, limiter, on_thread)
+            return self._with_token(pool, limiter)
+        return self._make(self._work, pool, limiter)
 
     def cancel_thread(self) -> bool:
         """Set the token of what runs on a thread, as that cannot be cancelled; return False if nothing does."""
@@ -118,12 +116,11 @@ class Call:
         self,
         pool: DaemonThreadPool,
         limiter: anyio.CapacityLimiter | None,
-        on_thread: Callable[[], object] | None,
     ) -> object:
         token = self._token = self._owner.make_token(self._kind)
         undo = self._signal.on_stop(token.request_stop)
         try:
-            return await self._make(partial(self._work, token), pool, limiter, on_thread)
+            return await self._make(partial(self._work, token), pool, limiter)
         finally:
             undo()
 
@@ -132,18 +129,16 @@ class Call:
         work: Callable[[], object],
         pool: DaemonThreadPool,
         limiter: anyio.CapacityLimiter | None,
-        on_thread: Callable[[], object] | None,
     ) -> Coroutine[Any, Any, object]:
         if self._kind.is_async:
             return self._within_timeout(work, self._timeout)
-        return self._on_thread(work, pool, limiter, on_thread)
+        return self._on_thread(work, pool, limiter)
 
     async def _on_thread(
         self,
         work: Callable[[], object],
         pool: DaemonThreadPool,
         limiter: anyio.CapacityLimiter | None,
-        on_thread: Callable[[], object] | None,
     ) -> object:
         release = None
         if limiter is not None:
@@ -154,8 +149,6 @@ class Call:
             release = partial(limiter.release_on_behalf_of, self)
         thread = self._thread = DaemonThread(work, self._name, release, pool)
         thread.start()
-        if on_thread is not None:
-            on_thread()
         timeout, left, late = self._timeout, None, False
         try:
             if timeout is not None:

@@ -18,9 +18,9 @@ def classify(error: BaseException) -> tuple[Exception | None, BaseException | No
         return None, None
     if not isinstance(error, BaseExceptionGroup):
         return None, error
-    failure, rest = error.split(Exception)
-    exits = (leaf for leaf in leaves(rest) if not isinstance(leaf, anyio.get_cancelled_exc_class()))
-    return failure, next(exits, None)
+    neither = (Exception, anyio.get_cancelled_exc_class())
+    exits = (leaf for leaf in leaves(error) if not isinstance(leaf, neither))
+    return error.split(Exception)[0], next(exits, None)
 
 
 def has_cancellation(error: BaseException) -> bool:
@@ -31,12 +31,12 @@ def has_cancellation(error: BaseException) -> bool:
     )
 
 
-def leaves(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield *error*, or what is in it if it is a group; nothing for None."""
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """Yield *error*, or what is in it if it is a group."""
     if isinstance(error, BaseExceptionGroup):
         for inner in error.exceptions:
             yield from leaves(inner)
-    elif error is not None:
+    else:
         yield error
 
 

@@ -70,10 +70,8 @@ class Engine:
         """Run what is due until the stop; then finish what is running."""
         try:
             await self._run()
-        except Exception as error:
-            if self._error is None:
-                raise
-            raise self._error from error  # a job has left a scope open, which breaks the group as well
+        except Exception as error:  # noqa: BLE001  # raised again, or what has caused it
+            raise self._error or error from None  # a job that leaves a scope open breaks the group as well
         if self._error is not None:
             raise self._error
 
