@@ -74,6 +74,16 @@ async def test_in_fastapi() -> None:
     assert redirected.headers["location"].endswith("/ops/")
 
 
+async def test_without_the_last_slash() -> None:
+    """Where a framework takes an address without the last slash for the same, the page's links would lead astray."""
+    _, ops = build()
+
+    redirected = await Client(ops, root_path="/ops").get("")
+
+    assert redirected.status == 307
+    assert redirected.headers["location"] == "ops/"
+
+
 @pytest.mark.servers
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_in_litestar() -> None:

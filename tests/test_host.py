@@ -806,3 +806,8 @@ async def test_a_late_service_of_a_library_is_named_with_the_lines_of_its_tasks(
     assert own.endswith(f" in {parent.__qualname__}")
     assert ";" not in own
     assert tasks.endswith(f" in {child.__qualname__}")
+
+
+def test_a_service_has_no_details_of_its_own() -> None:
+    """A service that says nothing of itself can still be asked, as by a subclass that adds to it."""
+    assert HostedService().details() == {}

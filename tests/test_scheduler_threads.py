@@ -1,14 +1,16 @@
 """A scheduler that is steered from other threads: before, while and after it runs."""
 
+import math
 import threading
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import anyio
 import pytest
 from anyio import from_thread, to_thread
 from scheduled import HOUR, MINUTE, START, Timed, hosted, log_lines, told
 
+from hostkit import HostFailedError
 from hostkit.scheduling import Daily, Every, Outcome, Overlap, ScheduledJob, Scheduler
 
 
@@ -165,6 +167,30 @@ async def test_a_run_that_is_asked_for_when_the_loop_has_ended_is_done_at_the_ne
         await anyio.sleep(MINUTE)
 
     assert [run.outcome for run in job.history] == [Outcome.SUCCEEDED]
+
+
+@pytest.mark.parametrize("reads", [0, 1, 2])
+async def test_a_clock_that_fails_at_the_start_fails_the_scheduler(reads: int) -> None:
+    """The first times that the scheduler reads the clock are no different."""
+    left = math.inf
+
+    def now() -> datetime:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            message = "no clock"
+            raise OSError(message)
+        return START
+
+    scheduler = Scheduler(now=now)
+    scheduler.add(nothing, Every(hours=1))
+    left = reads
+
+    with pytest.raises(HostFailedError) as caught:
+        async with hosted(scheduler) as host:
+            await host.wait()
+
+    assert caught.group_contains(OSError, match="no clock")
 
 
 async def test_a_clock_that_fails_in_the_loop_fails_the_scheduler() -> None:

@@ -11,7 +11,9 @@ from contextlib import contextmanager
 
 import anyio
 import pytest
+from loguru import logger
 
+from hostkit import HostBuilder, HostOptions, StoppingToken
 from hostkit._process import signals as _signals
 from hostkit._process.signals import REPEAT_INTERVAL, Signals, leave_by_signal, send_sigterm, wake_loop
 from hostkit._values import standard_error
@@ -424,3 +426,35 @@ def test_an_unwritable_standard_error_is_no_error(monkeypatch: pytest.MonkeyPatc
     write_error("to nobody")
 
     os.close(writing)
+
+
+@pytest.mark.parametrize("named", [["bot"], ["bot", "other"]])
+async def test_a_library_that_keeps_the_signals_is_named_once(named: list[str]) -> None:
+    """One that takes them while it runs, and keeps them, is named after a while; its handlers stay, to its end."""
+    builder = HostBuilder(HostOptions(application_name="app"))
+    before = signal.getsignal(signal.SIGTERM)
+
+    async def bot(stopping_token: StoppingToken) -> None:
+        await stopping_token.sleep(1)  # so that it has none when it is ready
+        signal.signal(signal.SIGTERM, lambda _number, _frame: None)
+        await stopping_token.sleep(100)
+
+    async def other(stopping_token: StoppingToken) -> None:
+        await stopping_token.sleep(100)
+
+    for service in (bot, other)[: len(named)]:
+        builder.add_service(service)
+    lines: list[str] = []
+    sink = logger.add(lines.append, format="{level} {message}", filter="hostkit", level="WARNING")
+
+    code = await builder.build().run_async(configure_logging=False)
+    logger.remove(sink)
+
+    who = "service bot runs" if len(named) == 1 else "one of the services bot, other runs"
+    handler = f"{__name__}.test_a_library_that_keeps_the_signals_is_named_once.<locals>.bot.<locals>.<lambda>"
+    assert code == 0
+    assert lines == [
+        f"WARNING the host does not receive SIGTERM, which went to {handler}, while {who}\n",
+        f"WARNING the host receives SIGTERM again, which went to {handler}\n",
+    ]
+    assert signal.getsignal(signal.SIGTERM) == before

@@ -189,20 +189,22 @@ class _Ownership:
         for seconds in SIGNAL_LOOKS:
             await anyio.sleep(seconds)
             running = [row.name for row in self._host.status().services if row.state is ServiceState.STARTED]
-            plural = "one of the services" if len(running) > 1 else "service"
+            which = "one of the services" if len(running) > 1 else "service"
             self._take_signals_back(unhandled_only=True)
-            self._warn_of_taken_signals(f"{plural} {', '.join(running)}")
+            self._warn_of_taken_signals(f"{which} {', '.join(running)}")
 
     def _take_signals_back(self, *, unhandled_only: bool, service: str | None = None) -> None:
         taken = self._signals.take_back(unhandled_only=unhandled_only)
         if taken:
-            self._log("WARNING", "{} went to {}; the host receives them again", *_named(taken), service=service)
+            self._log("WARNING", "the host receives {} again, which went to {}", *_named(taken), service=service)
 
     def _warn_of_taken_signals(self, services: str) -> None:
         taken = self._signals.replaced()
         if taken and not self._warned_of_signals:
             self._warned_of_signals = True
-            self._log("WARNING", "{} go to {} since {} runs: the host does not receive them", *_named(taken), services)
+            self._log(
+                "WARNING", "the host does not receive {}, which went to {}, while {} runs", *_named(taken), services
+            )
 
     # What the signals ask for, in their handlers.
 

@@ -11,8 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Protocol, Self
 
@@ -60,7 +59,7 @@ class Signals:
         self._counted: dict[int, tuple[float, int]] = {}
         """The signals that counted, by position, with the instant of each."""
         self._receiver: Receiver | None = None
-        self._dump: Callable[[], None] | None = None
+        self._dump: Callable[[], None] = _do_nothing
         self._dump_signal: signal.Signals | None = None
 
     def __enter__(self) -> Self:
@@ -159,28 +158,20 @@ class Signals:
 
     def _on_dump(self, _number: int, _frame: FrameType | None) -> None:
         try:
-            if self._dump is not None:
-                self._dump()
+            self._dump()
         except Exception as error:  # noqa: BLE001  # it would come out at any line of the main thread
             write_error(f"hostkit: no status: {repr_of(error)}\n")
 
 
 async def wake_loop() -> None:
-    """Have the event loop woken by every signal, until cancelled, where it does not see to that itself.
+    """Have the event loop woken by every signal, until cancelled; return where it sees to that itself.
 
     Of a signal that comes when the loop is about to wait, or to another thread, Python takes a note and no more: the
     handler would run when something else wakes the loop, perhaps in an hour. trio and uvloop always have a descriptor
     for that; asyncio has one as long as the loop has signal handlers of its own, so it is given one.
     """
-    with _loop_with_signal_handler():
-        await anyio.sleep_forever()
-
-
-@contextmanager
-def _loop_with_signal_handler() -> Iterator[None]:
     loop = running_asyncio_loop()
     if loop is None or _SPARE_SIGNAL is None:  # trio; Windows, whose loop always has a descriptor
-        yield
         return
     previous = signal.getsignal(_SPARE_SIGNAL)
     loop.add_signal_handler(_SPARE_SIGNAL, _do_nothing)
@@ -188,14 +179,14 @@ def _loop_with_signal_handler() -> Iterator[None]:
     # Otherwise a flood of signals, while the loop is blocked, is one of warnings as well.
     signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)
     try:
-        yield
+        await anyio.sleep_forever()
     finally:
         loop.remove_signal_handler(_SPARE_SIGNAL)
         _restore(_SPARE_SIGNAL, previous)
 
 
 def _do_nothing() -> None:
-    """Handle the spare signal."""
+    """Handle a signal for which nothing is to be done."""
 
 
 def _restore(number: signal.Signals, previous: object) -> None:
