@@ -2,9 +2,10 @@
 
 import asyncio
 
-from trace_files import Trace, start_and_stop
+from trace_files import Trace, measure
 
 MOST_CHANGES = 40
+MOST_CHANGES_OF_A_JOB = 30
 
 
 def words(trace: Trace) -> str:
@@ -12,9 +13,10 @@ def words(trace: Trace) -> str:
     return f"{trace.changes} changes: {' '.join(trace.files)}"
 
 
-def test_a_start_and_a_stop_stay_within_few_files() -> None:
-    """To follow one service's start, and its stop, a reader changes file at most forty times each."""
-    start, stop = asyncio.run(start_and_stop())
+def test_what_happens_stays_within_few_files() -> None:
+    """To follow one service's start, and its stop, a reader changes file at most forty times each; a job, thirty."""
+    traces = asyncio.run(measure())
 
-    assert start.changes <= MOST_CHANGES, words(start)
-    assert stop.changes <= MOST_CHANGES, words(stop)
+    assert traces["start"].changes <= MOST_CHANGES, words(traces["start"])
+    assert traces["stop"].changes <= MOST_CHANGES, words(traces["stop"])
+    assert traces["job"].changes <= MOST_CHANGES_OF_A_JOB, words(traces["job"])

@@ -6,6 +6,7 @@ from inspect import CORO_CREATED, getcoroutinestate
 from typing import Protocol
 
 import anyio
+from anyio.abc import TaskGroup
 
 from hostkit import events
 from hostkit._config.event_log import LOOP_ENDED
@@ -248,13 +249,14 @@ class Lifecycle:
             self.on_run_change(supervisor.name, ended=True)
         if supervisor.state is ServiceState.ABANDONED:
             self.lifetime.failures.abandoned = True
-        self.startup.on_settled(supervisor)
+        if self.startup.unready:
+            self.startup.on_settled(supervisor)
         self.on_execute_ended(supervisor)
         self.shutdown.on_ended(supervisor)
 
     # Inside.
 
-    def _run_beside(self, outer: anyio.abc.TaskGroup) -> None:
+    def _run_beside(self, outer: TaskGroup) -> None:
         beside = [("end of the loop", self._watch_loop())]
         timeouts = {}
         for step in self.steps:

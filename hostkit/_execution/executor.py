@@ -12,6 +12,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import anyio
+from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from hostkit._execution.context import ContextCoroutine
@@ -105,10 +106,10 @@ class Executor(Generic[T]):
         self._leader: _Runner[T] | None = None
         self._suspended: dict[T, _Runner[T]] = {}
         self._by_task: dict[int, _Runner[T]] = {}
-        self._group: anyio.abc.TaskGroup | None = None
+        self._group: TaskGroup | None = None
         self._closed = self._paused = False
 
-    def open(self, group: anyio.abc.TaskGroup) -> None:
+    def open(self, group: TaskGroup) -> None:
         """Do work in tasks of *group* from now on."""
         self._group = group
         self._closed = False

@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import partial
 from threading import get_ident
 
-import anyio
+from anyio.abc import TaskGroup
 
 from hostkit import StoppingToken
 from hostkit._execution.call import Call
@@ -256,7 +256,7 @@ class Dispatcher:
 
     # Inside.
 
-    def _begin_tasks(self, group: anyio.abc.TaskGroup) -> None:
+    def _begin_tasks(self, group: TaskGroup) -> None:
         self._follow_pause()
         self.executor.open(group)
         self._on_failed.open(group)

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable
 
 import anyio
+from anyio.abc import TaskGroup
 
 from hostkit._values.functions import is_async
 from hostkit.jobs._job import JobRecord
@@ -43,9 +44,9 @@ class FailureHook:
         self._on_error = on_error
         self._jobs: deque[JobRecord] = deque()
         self._busy = False
-        self._group: anyio.abc.TaskGroup | None = None
+        self._group: TaskGroup | None = None
 
-    def open(self, group: anyio.abc.TaskGroup) -> None:
+    def open(self, group: TaskGroup) -> None:
         """Await what it returns in a task of *group*."""
         self._group = group
         self._jobs.clear()

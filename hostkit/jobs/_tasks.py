@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import anyio
+from anyio.abc import TaskGroup
 
 from hostkit import StoppingToken
 
@@ -13,7 +14,7 @@ GRACE = 1.0
 class QueueTasks:
     """Runs the tasks of a queue until its stop, and ends them for an exit that a job has asked for."""
 
-    _workers: anyio.abc.TaskGroup
+    _workers: TaskGroup
 
     def __init__(self, on_stuck: Callable[[], None]) -> None:
         """Call *on_stuck* when tasks that were cancelled have not ended after a while."""
@@ -25,7 +26,7 @@ class QueueTasks:
         self._exit = self._exit or error
         self._workers.cancel_scope.cancel()
 
-    async def run(self, token: StoppingToken, begin: Callable[[anyio.abc.TaskGroup], None]) -> None:
+    async def run(self, token: StoppingToken, begin: Callable[[TaskGroup], None]) -> None:
         """Have *begin* start the tasks, and wait for their end, and for the stop.
 
         Raises:
@@ -41,7 +42,7 @@ class QueueTasks:
         if self._exit is not None:
             raise self._exit
 
-    async def _run(self, token: StoppingToken, begin: Callable[[anyio.abc.TaskGroup], None]) -> None:
+    async def _run(self, token: StoppingToken, begin: Callable[[TaskGroup], None]) -> None:
         ended = anyio.Event()
         async with anyio.create_task_group() as group:
             try:
@@ -54,7 +55,7 @@ class QueueTasks:
                 ended.set()
                 group.cancel_scope.cancel()
 
-    async def _watch_end(self, workers: anyio.abc.TaskGroup, ended: anyio.Event) -> None:
+    async def _watch_end(self, workers: TaskGroup, ended: anyio.Event) -> None:
         """Notice that tasks ignore their cancellation."""
         try:
             await ended.wait()

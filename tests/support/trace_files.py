@@ -85,7 +85,7 @@ def work(stopping_token: ThreadStoppingToken) -> None:
 
 
 async def job() -> Trace:
-    """Return the trace of a job with a token, a timeout and a thread, from ``enqueue`` to its end."""
+    """Return the trace of a job with a token, a timeout and a thread, from ``enqueue`` until its queue is idle."""
     from hostkit.jobs import JobQueue
 
     queue = JobQueue(timeout=60)
@@ -93,14 +93,18 @@ async def job() -> Trace:
         await (await queue.enqueue(work)).wait()
         await anyio.sleep(0.01)
         with Trace() as trace:
-            await (await queue.enqueue(work)).wait()
+            await queue.enqueue(work)
+            await anyio.sleep(0.1)
     return trace
 
 
 async def measure() -> dict[str, Trace]:
-    """Return all traces by their names."""
+    """Return all traces by their names; of a job also the part up to its end."""
     start, stop = await start_and_stop()
-    return {"start": start, "stop": stop, "job": await job()}
+    whole, ended = await job(), Trace()
+    functions = [function for _, function in whole.calls]
+    ended.calls = whole.calls[: functions.index("Dispatcher.end") + 1]
+    return {"start": start, "stop": stop, "job": ended, "job, until its queue is idle": whole}
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ from datetime import UTC
 from typing import Any
 
 import anyio
+from anyio.abc import TaskStatus
 from procrastinate import App
 from procrastinate.exceptions import AlreadyEnqueued, UniqueViolation
 from procrastinate.jobs import Status
@@ -130,7 +131,7 @@ class ProcrastinateWorker(BackgroundService):
         self._last_counts: Mapping[str, int] | None = None
 
     async def execute(
-        self, stopping_token: StoppingToken, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+        self, stopping_token: StoppingToken, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
     ) -> None:
         """Run jobs; it is for the host to call."""
         if anyio.get_cancelled_exc_class().__module__.startswith("trio"):
