@@ -36,9 +36,7 @@ class QueueTasks:
         try:
             await self._run(token, begin)
         except BaseExceptionGroup as broken:
-            if self._exit is None:
-                raise
-            raise self._exit from broken  # a scope that a job has left open breaks the group as well
+            raise self._exit or broken from None  # a scope that a job has left open breaks the group as well
         if self._exit is not None:
             raise self._exit
 
