@@ -32,7 +32,6 @@ class QueueTasks:
         Raises:
             BaseException: What `request_exit` was called with.
         """
-        self._exit = None
         try:
             await self._run(token, begin)
         except BaseExceptionGroup as broken:
@@ -41,6 +40,7 @@ class QueueTasks:
             raise self._exit
 
     async def _run(self, token: StoppingToken, begin: Callable[[TaskGroup], None]) -> None:
+        self._exit = None
         ended = anyio.Event()
         async with anyio.create_task_group() as group:
             try:
