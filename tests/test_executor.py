@@ -104,7 +104,7 @@ async def test_most_work_ends_with_its_first_step() -> None:
 
     assert recorder.ended == works
     assert {work.value for work in works} == {7}
-    assert turns > 2
+    assert turns >= 2  # one between two batches
     assert recorder.idle
 
 
