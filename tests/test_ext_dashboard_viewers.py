@@ -177,9 +177,11 @@ class TestStream:
     async def test_leaves_no_task_behind(self) -> None:
         """A stream is the task of its own request."""
         async with scene() as found:
+            await anyio.wait_all_tasks_blocked()  # the services have their tasks
             before = {task.id for task in anyio.get_running_tasks()}
             async with Events(found.client) as events:
                 await events.next("status")
+            await anyio.wait_all_tasks_blocked()
             after = {task.id for task in anyio.get_running_tasks()}
 
         assert after <= before

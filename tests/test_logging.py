@@ -460,8 +460,9 @@ def test_no_json_line_is_lost(tmp_path: Path) -> None:
     lines = run_code(tmp_path, code)
 
     found = [json.loads(line, parse_constant=pytest.fail) for line in lines if line.startswith("{")]
-    failed = "failed (its traceback cannot be logged)"
-    assert [line["message"] for line in found] == ["line"] * 8 + ["with extra", failed]
+    assert [line["message"] for line in found[:-1]] == ["line"] * 8 + ["with extra"]
+    # Python itself has shown such an error since 3.13.
+    assert found[-1]["message"] in ("failed", "failed (its traceback cannot be logged)")
     values = [line.get("value") for line in found]
     assert values[0] == {"(1, 2)": "tuple"}
     assert values[4:7] == ["nan", ["inf"], "{1, 2}"]

@@ -63,6 +63,8 @@ def test_a_second_signal_gives_jobs_back_at_once(database: Database) -> None:
         begin(child, database, "take", seconds=300)
         child.send(signal.SIGTERM)
         assert child.wait_for(lambda line: "jobs that run, and have 58.0 s: 1" in line), child.text
+        # The same signal within half a second would be the same request, come twice.
+        assert child.wait_for(lambda line: "waiting for procrastinate-worker" in line), child.text
         child.send(signal.SIGTERM)
         code = child.end()
 
