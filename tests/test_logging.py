@@ -186,13 +186,13 @@ def test_no_line_can_be_forged(records: list["Record"]) -> None:
 def test_what_cannot_be_shown_is_named() -> None:
     """An error whose traceback cannot be made is shown by its text."""
 
-    class WrongNotes(Exception):  # noqa: N818  # a fake
+    class WrongCause(Exception):  # noqa: N818  # a fake
         @property
-        def __notes__(self) -> list[str]:  # type: ignore[override]
-            message = "no notes"
+        def __cause__(self) -> BaseException | None:  # type: ignore[override]
+            message = "no cause"
             raise ValueError(message)
 
-    assert traceback_of(WrongNotes("text")) == "WrongNotes: text (its traceback cannot be shown)"
+    assert traceback_of(WrongCause("text")) == "WrongCause: text (its traceback cannot be shown)"
 
 
 def test_levels_are_those_of_loguru() -> None:
@@ -501,7 +501,7 @@ EMBEDDING = """
 
         @builder.service(on_failure=EndAction.IGNORE, name="mail\\nforged")
         async def mail(stopping_token: StoppingToken):
-            connect("ada", "hunter2")
+            connect("ada", "hunter" + str(1 + 1))
 
         async with builder.build():
             await asyncio.sleep(0.01)

@@ -180,9 +180,8 @@ def test_one_app_is_entered_ten_times(framework: str, tmp_path: Path) -> None:
         exit_code = child.end()
 
     assert exit_code == 0, child.text
-    assert (
-        those_of(("first stop", "last stop", "host stop"), child) == ["last stopped", "first stopped", "host stopped"] * 10
-    )
+    stopped = those_of(("first stop", "last stop", "host stop"), child)
+    assert stopped == ["last stopped", "first stopped", "host stopped"] * 10
     assert child.lines[-1] == "ten times"
 
 
