@@ -152,8 +152,9 @@ class HostRunner:
             ValueError: There is no service of that name.
             HostStateError: The host is not started.
         """
-        if not any(each.name == name for step in self.steps for each in step):
-            names = ", ".join(repr(each.name) for step in self.steps for each in step)
+        services = self.services()
+        if name not in services:
+            names = ", ".join(map(repr, services))
             message = f"there is no service named {name!r}; there are: {names}"
             raise ValueError(message)
         if self.lifecycle is None or self.lifetime.state is not HostState.STARTED:
