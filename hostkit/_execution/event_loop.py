@@ -27,14 +27,16 @@ class EventLoop:
             RuntimeError: No event loop runs in this thread.
         """
         self._asyncio_task: object = None
-        self.cancels_natively = not _is_trio()
-        """Whether single tasks may be cancelled from outside, before their first step too, as on asyncio."""
         self._cancelling: Callable[[], int] | None = None
-        if _is_trio():
+        is_trio = _is_trio()
+        self.cancels_natively = not is_trio
+        """Whether single tasks may be cancelled from outside, before their first step too, as on asyncio."""
+        if is_trio:
             from trio import lowlevel
 
-            self._loop: object = lowlevel.current_trio_token()
-            self._call_soon: Callable[[Callable[[], object]], object] = lowlevel.current_trio_token().run_sync_soon
+            token = lowlevel.current_trio_token()
+            self._loop: object = token
+            self._call_soon: Callable[[Callable[[], object]], object] = token.run_sync_soon
             self.time: Callable[[], float] = lowlevel.current_clock().current_time
         else:
             from asyncio import get_running_loop
@@ -83,9 +85,7 @@ class EventLoop:
             from trio import lowlevel
 
             return lowlevel.current_trio_token() is self._loop
-        from asyncio import _get_running_loop
-
-        return _get_running_loop() is self._loop
+        return running_asyncio_loop() is self._loop
 
     @property
     def cancelled(self) -> bool:
@@ -95,8 +95,7 @@ class EventLoop:
 
 def loop_is_running() -> bool:
     """Return whether an event loop runs in this thread, even where no task does: in a callback of the loop."""
-    asyncio = sys.modules.get("asyncio")
-    return _is_trio() or (asyncio is not None and asyncio._get_running_loop() is not None)
+    return _is_trio() or running_asyncio_loop() is not None
 
 
 def running_asyncio_loop() -> "AbstractEventLoop | None":
