@@ -135,13 +135,9 @@ class HostRunner:
             # A failure of the host wins over a cancellation of the caller.
             self.raise_outcome()
 
-    def outcome(self) -> BaseException | None:
-        """Return what the end of the host raises."""
-        return self.lifetime.failures.outcome()
-
     def raise_outcome(self) -> None:
         """Raise what the end of the host raises, if there is something."""
-        outcome = self.outcome()
+        outcome = self.lifetime.failures.outcome()
         if outcome is not None:
             raise outcome
 

@@ -237,7 +237,7 @@ def _named(signals: dict[str, str]) -> tuple[str, str]:
 
 
 def _raise_outcome(host: "HostRunner") -> None:
-    outcome = host.outcome()
+    outcome = host.lifetime.failures.outcome()
     code = host.lifetime.exit_code
     if not code:
         return
