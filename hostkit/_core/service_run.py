@@ -253,8 +253,6 @@ class ServiceRun:
             self.supervisor.lifetime.begin_stop("the wait for a restart was cancelled")
         if not self.supervisor.lifetime.stopping:
             self.open()
-            if self.supervisor.registration.ready_at_once:
-                self.become_ready()
             await self.run()
 
     async def _execute_in_scope(self) -> None:
