@@ -12,9 +12,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop, Future
+    from asyncio import AbstractEventLoop, Future, Task
 
-    from trio.lowlevel import Abort, RaiseCancelT, Task
+    from trio.lowlevel import Abort, RaiseCancelT
+    from trio.lowlevel import Task as TrioTask
 
 
 class EventLoop:
@@ -26,8 +27,7 @@ class EventLoop:
         Raises:
             RuntimeError: No event loop runs in this thread.
         """
-        self._asyncio_task: object = None
-        self._cancelling: Callable[[], int] | None = None
+        self._asyncio_task: Task[None] | None = None
         is_trio = _is_trio()
         self.cancels_natively = not is_trio
         """Whether single tasks may be cancelled from outside, before their first step too, as on asyncio."""
@@ -64,7 +64,6 @@ class EventLoop:
             task = get_running_loop().create_task(function(), name="hostkit", context=context.copy())
             task.add_done_callback(lambda task: on_lost() if task.cancelled() else None)
             self._asyncio_task = task
-            self._cancelling = task.cancelling
 
     def call_soon(self, callback: Callable[[], object]) -> bool:
         """Have *callback* called in the loop: from any thread or signal handler, without waiting, locking or raising.
@@ -90,7 +89,7 @@ class EventLoop:
     @property
     def cancelled(self) -> bool:
         """Whether the task was cancelled natively, as asyncio does with every task when its loop is about to end."""
-        return self._cancelling is not None and self._cancelling() > 0
+        return self._asyncio_task is not None and self._asyncio_task.cancelling() > 0
 
 
 def loop_is_running() -> bool:
@@ -157,7 +156,7 @@ class TrioWaiter:
         """Prepare, in the task that is to wait."""
         from trio import lowlevel
 
-        self._task: Task | None = lowlevel.current_task()
+        self._task: TrioTask | None = lowlevel.current_task()
 
     def __await__(self) -> Generator[Any, Any, None]:
         """Wait."""
