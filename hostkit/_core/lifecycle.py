@@ -203,7 +203,7 @@ class Lifecycle:
     @property
     def ready(self) -> bool:
         """Whether every service is ready and no stop was requested."""
-        return self.started and not self.lifetime.stopping and self.lifetime.stop_reason is None
+        return self.started and self.lifetime.stop_reason is None
 
     @property
     def healthy(self) -> bool:
@@ -244,8 +244,6 @@ class Lifecycle:
         """Go on with the start or the stop: the service has ended for good, or was abandoned."""
         if self.on_run_change is not None:
             self.on_run_change(supervisor.name, ended=True)
-        if supervisor.state is ServiceState.ABANDONED:
-            self.lifetime.failures.abandoned = True
         if self.startup.unready:
             self.startup.on_settled(supervisor)
         self.on_execute_ended(supervisor)
