@@ -44,7 +44,7 @@ class Shutdown:
         self._wakeup = wakeup
         self._on_slow = on_slow
         self._report_at = math.inf
-        self._turn = -1  # the step that is being stopped
+        self._turn = -1  # the step that is being stopped; before the first, and after the last, -1
         self._running: list[int] = []  # for each step: how many services are to be waited for; empty before the stop
         self._left = 0
         self._forcing = self._cancelling_all = False
@@ -100,8 +100,6 @@ class Shutdown:
 
     def waiting_for(self) -> list[Supervisor]:
         """Return the services that the stop waits for now: those whose turn it is, or all when all are cancelled."""
-        if not self._running:
-            return []
         steps = self._steps[: self._turn + 1] if self._forcing else self._steps[self._turn : self._turn + 1]
         return [supervisor for step in reversed(steps) for supervisor in step if not supervisor.ended]
 
