@@ -18,6 +18,8 @@ from structure import Module, circles, floors, module_graph, read, room, room_gr
 import hostkit
 
 PACKAGE = Path(hostkit.__file__).parent
+ROOT = Path(__file__).parent.parent
+INSIDE = (ROOT / "docs" / "inside.md").read_text(encoding="utf-8")
 
 # Imports go down, from folder to folder; folders of one floor do not know each other.
 FLOORS = {
@@ -199,6 +201,27 @@ def test_the_house_is_small() -> None:
 
     assert len(rooms) <= 20
     assert floors(rooms) <= 10
+
+
+def test_the_page_shows_the_floors() -> None:
+    """The table of `docs/inside.md` has each part of the package on its floor."""
+    rows = re.findall(r"^\| (\d) \| (.+?) \|", INSIDE, re.MULTILINE)
+    shown = {name.strip("/"): int(floor) for floor, names in rows for name in re.findall(r"`(\S+?)(?:\.py)?`", names)}
+    shown[""] = shown.pop("__init__")
+
+    assert shown == {name: floor for name, floor in FLOORS.items() if name != "__main__"}
+
+
+def test_the_page_names_what_there_is() -> None:
+    """Every file that `docs/inside.md` names is there, and has in it what stands in brackets behind it."""
+    found = re.findall(r"`([\w/]+\.py)`(?: \(([^)]*`[^)]*)\))?", INSIDE)
+    sources = {
+        path: ((ROOT if path.startswith("tests/") else PACKAGE) / path).read_text(encoding="utf-8") for path, _ in found
+    }
+    named = [(path, name) for path, names in found for name in re.findall(r"`(?:\w+\.)?(\w+)`", names)]
+
+    assert len(named) > 10
+    assert [(path, name) for path, name in named if not re.search(rf"\b{name}\b", sources[path])] == []
 
 
 def test_private_members_stay_private() -> None:

@@ -43,7 +43,7 @@ def hurry(host: Host) -> None:
     """Do what a second signal does."""
     lifecycle = host._runner.lifecycle
     assert lifecycle is not None
-    lifecycle.cancel_all()
+    lifecycle.shutdown.cancel_all()
 
 
 @pytest.mark.real_time

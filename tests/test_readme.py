@@ -5,15 +5,11 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from children import HOSTKIT, Child
 from documents import blocks
-
-from hostkit import HostOptions
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -104,21 +100,6 @@ def test_the_proofs_are_there() -> None:
     for session, argument in commands:
         assert session in sessions
         assert not argument.startswith("tests/") or (ROOT / argument).exists()
-
-
-def test_the_settings_table_is_complete() -> None:
-    """The table names every option, with its default."""
-    page = (ROOT / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
-    table = dict(re.findall(r"^\| `(\w+)` \| `?([^|`]+)`? \|", page.partition("Of services")[0], re.MULTILINE))
-    defaults = {option.name: getattr(HostOptions(), option.name) for option in fields(HostOptions)}
-    defaults["application_name"] = "the main module's name"
-    if sys.platform == "win32":
-        defaults["dump_signal"] = "SIGUSR1"
-
-    shown = {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in defaults.items()}
-    assert {name: value.lower() for name, value in shown.items()} == {
-        name: value.strip().lower() for name, value in table.items()
-    }
 
 
 def without_times(text: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +18,7 @@ from hostkit._config.outside import read_flags, read_variables
 from hostkit._config.settings import parse, to_options
 
 S = TypeVar("S", bound=HostSettings)
+SETTINGS_PAGE = Path(__file__).parent.parent / "docs" / "reference" / "settings.md"
 SECRET = "hunter2"  # noqa: S105  # what must not be shown
 
 
@@ -62,6 +64,21 @@ def test_has_the_fields_and_defaults_of_the_options() -> None:
     assert tuple(HostSettings.model_fields) == OPTION_NAMES
     assert to_options(HostSettings()) == HostOptions()
     assert all(field.description for field in HostSettings.model_fields.values())
+
+
+def test_the_table_of_the_page_is_complete() -> None:
+    """The table of `docs/reference/settings.md` names every option, with its default."""
+    page = SETTINGS_PAGE.read_text(encoding="utf-8")
+    table = dict(re.findall(r"^\| `(\w+)` \| `?([^|`]+)`? \|", page.partition("Of services")[0], re.MULTILINE))
+    defaults = {name: getattr(HostOptions(), name) for name in OPTION_NAMES}
+    defaults["application_name"] = "the main module's name"
+    if sys.platform == "win32":
+        defaults["dump_signal"] = "SIGUSR1"
+
+    shown = {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in defaults.items()}
+    assert {name: value.lower() for name, value in shown.items()} == {
+        name: value.strip().lower() for name, value in table.items()
+    }
 
 
 def test_reads_every_field_from_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:

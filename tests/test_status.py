@@ -61,6 +61,22 @@ async def test_a_stopping_host_shows_its_deadlines() -> None:
     await host.stop()
 
 
+async def test_waits_for_no_service_before_the_first_turn_and_after_the_last() -> None:
+    """While the callbacks at the beginning of the stop run, no service has been asked yet; in the end none is left."""
+    host, _ = build(Puppet(drain=10), options=QUIET)
+    await host.start()
+    waiting_for: list[tuple[str, ...]] = []
+    host.lifetime.on_stopping(lambda: waiting_for.append(host.status().waiting_for))
+    host.lifetime.request_stop()
+    await anyio.sleep(4)
+    waiting_for.append(host.status().waiting_for)
+
+    await host.stop()
+
+    assert waiting_for == [(), ("a",)]
+    assert host.status().waiting_for == ()
+
+
 def test_a_host_that_was_not_started_shows_its_services() -> None:
     """Before the start every service is created, and the host is not ready."""
     host, _ = build(Puppet(), Plain())

@@ -28,7 +28,7 @@ class Failures:
                 add_note(error, note)
         self._errors.append(error)
         if isinstance(error, ServiceStuckError):
-            # Also where a service raises it itself, for a thread that it has to leave behind.
+            # The supervisor's, of a service that it abandons; or a service's own, for a thread that it leaves behind.
             self.abandoned = True
 
     def error(self) -> HostFailedError | None:

@@ -31,10 +31,7 @@ async def watch_heartbeats(
         now = anyio.current_time()
         late = now - expected
         stuck = {run: until + late for run, until in stuck.items()}
-        for supervisor in timeouts:
-            if supervisor.run is not None and supervisor.run.is_watched:
-                supervisor.run.forgive(late, now)
-        due = [_look_at(supervisor, timeout, now) for supervisor, timeout in timeouts.items()]
+        due = [_look_at(supervisor, timeout, now, late) for supervisor, timeout in timeouts.items()]
         for supervisor in timeouts:
             run = supervisor.run
             if supervisor.stalled and run is not None and run.cancelled and run.phase is not Phase.ENDED:
@@ -45,11 +42,12 @@ async def watch_heartbeats(
         await anyio.sleep_until(expected)
 
 
-def _look_at(supervisor: Supervisor, timeout: float, now: float) -> float:
-    """Report a stall, and return when to look again."""
+def _look_at(supervisor: Supervisor, timeout: float, now: float, late: float) -> float:
+    """Forgive the seconds that the timer was *late*, report a stall, and return when to look again."""
     run = supervisor.run
     if run is None or not run.is_watched:
         return now + timeout
+    run.forgive(late, now)
     if run.stalled_since is None:
         if now < run.active_at + timeout:
             return run.active_at + timeout

@@ -139,7 +139,8 @@ class Lifecycle:
                 with anyio.CancelScope(shield=True):
                     async with anyio.create_task_group() as tasks:
                         self.group.tasks = tasks
-                        guard = tasks.create_task(self._watch_group(), name="hostkit: group")
+                        watch = self._watch_for_cancellation(self.group.report_broken_group)
+                        guard = tasks.create_task(watch, name="hostkit: group")
                         self._beside.append(guard.coro)
                         # When the group breaks, that shall be an ordered stop as well.
                         with anyio.CancelScope(shield=True):
@@ -155,10 +156,6 @@ class Lifecycle:
         """End a lifecycle whose event loop has ended before it could begin."""
         self._on_loop_end()
         self._finish()
-
-    def cancel_all(self) -> None:
-        """Have everything cancelled at once."""
-        self.shutdown.cancel_all()
 
     async def restart(self, supervisor: Supervisor) -> None:
         """End the current run of a service, if it has one, and start the next; see `Host.restart`."""
@@ -206,7 +203,7 @@ class Lifecycle:
     @property
     def ready(self) -> bool:
         """Whether every service is ready and no stop was requested."""
-        return self.started and not self.lifetime.stopping and self.lifetime.stop_reason is None
+        return self.started and self.lifetime.stop_reason is None
 
     @property
     def healthy(self) -> bool:
@@ -247,8 +244,6 @@ class Lifecycle:
         """Go on with the start or the stop: the service has ended for good, or was abandoned."""
         if self.on_run_change is not None:
             self.on_run_change(supervisor.name, ended=True)
-        if supervisor.state is ServiceState.ABANDONED:
-            self.lifetime.failures.abandoned = True
         if self.startup.unready:
             self.startup.on_settled(supervisor)
         self.on_execute_ended(supervisor)
@@ -257,12 +252,9 @@ class Lifecycle:
     # Inside.
 
     def _run_beside(self, outer: TaskGroup) -> None:
-        beside = [("end of the loop", self._watch_loop())]
-        timeouts = {}
-        for step in self.steps:
-            for each in step:
-                if each.registration.heartbeat_timeout is not None:
-                    timeouts[each] = each.registration.heartbeat_timeout
+        beside = [("end of the loop", self._watch_for_cancellation(self._on_loop_end))]
+        found = ((each, each.registration.heartbeat_timeout) for each in self.supervisors())
+        timeouts = {supervisor: timeout for supervisor, timeout in found if timeout is not None}
         if timeouts:
             beside.append(("heartbeats", watch_heartbeats(timeouts, self.lifetime, self.shutdown, self.options)))
         if self._loop_watch is not None:
@@ -305,7 +297,7 @@ class Lifecycle:
         if self.lifetime.stop_reason is not None or self.group.report_broken_group():
             return
         if self.loop.cancelled:
-            # asyncio cancels all tasks when its loop ends, in any order: a service may notice before `_watch_loop`.
+            # asyncio cancels all tasks when its loop ends, in any order: a service may notice before the watch.
             self._on_loop_end()
             return
         registrations = (supervisor.registration for supervisor in self.supervisors())
@@ -319,19 +311,13 @@ class Lifecycle:
             message = "no service has anything left to do; the host waits to be stopped"
             self.lifetime.log("WARNING", message)
 
-    async def _watch_loop(self) -> None:
+    async def _watch_for_cancellation(self, on_cancelled: Callable[[], object]) -> None:
+        """Notice, unshielded, that this task is cancelled before the services have ended."""
         try:
             await anyio.Event().wait()
         finally:
             if not self.finished:
-                self._on_loop_end()
-
-    async def _watch_group(self) -> None:
-        try:
-            await anyio.sleep_forever()
-        finally:
-            if not self.finished:
-                self.group.report_broken_group()
+                on_cancelled()
 
     def _on_group_error(self, error: BaseException) -> None:
         """Keep what comes out of the services' group in the end: why it has broken."""

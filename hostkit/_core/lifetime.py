@@ -212,6 +212,7 @@ class LifetimeController(HostLifetime):
     """
 
     log: Callable[..., None]
+    _hooks: StopHooks
 
     def __init__(self) -> None:
         """Make the lifetime of a host that has not been started."""
@@ -223,7 +224,6 @@ class LifetimeController(HostLifetime):
         self._event_log: EventLog | None = None
         self._events: deque[events.HostEvent] = deque()
         self._emitting = False
-        self._hooks: StopHooks | None = None
         self._stop_delay = 0.0
         self._process = os.getpid()
 
@@ -248,7 +248,7 @@ class LifetimeController(HostLifetime):
         return True
 
     def _report_announcement(self) -> None:
-        if not self.stopping and self._hooks is not None:
+        if not self.stopping:
             self.emit(events.StopAnnounced(self.stop_due - self._stop_delay, self._announcements[0], self._stop_delay))
             self._hooks.wake()
 
@@ -310,15 +310,14 @@ class LifetimeController(HostLifetime):
 
     def begin_stop(self, reason: str, at: float | None = None) -> None:
         """Begin the stop, which began at the instant *at*; the first reason wins, and a second call does nothing."""
-        hooks, loop = self._hooks, self._loop
-        assert hooks is not None
+        loop = self._loop
         assert loop is not None
-        if self.stopping or hooks.report_broken_group():
+        if self.stopping or self._hooks.report_broken_group():
             return  # the broken group is the reason then
         self.stopping = True
         now = loop.time()
         at = now if at is None else min(at, now)
-        hooks.lay_deadlines(at)
+        self._hooks.lay_deadlines(at)
         if not self._requests:
             self._requests.append((self._announcements[0] if self._announcements else reason, None))
         self.enter(HostState.STOPPING)
@@ -334,9 +333,9 @@ class LifetimeController(HostLifetime):
         self.crashed = self._state is HostState.STARTED
         source = "the host" if service is None else f"service {service!r}"
         self.begin_stop(f"{source} failed: {text_of(error)}")
-        failure, hooks = self.failure, self._hooks
-        if self.crashed and failure is not None and hooks is not None and hooks.on_crash is not None:
-            hooks.on_crash(failure)
+        failure, on_crash = self.failure, self._hooks.on_crash
+        if self.crashed and failure is not None and on_crash is not None:
+            on_crash(failure)
 
     def request_exit(self, error: BaseException, source: str) -> None:
         """Take a ``SystemExit`` or ``KeyboardInterrupt`` that *source* has raised as a request to stop."""

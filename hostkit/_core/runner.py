@@ -135,13 +135,9 @@ class HostRunner:
             # A failure of the host wins over a cancellation of the caller.
             self.raise_outcome()
 
-    def outcome(self) -> BaseException | None:
-        """Return what the end of the host raises."""
-        return self.lifetime.failures.outcome()
-
     def raise_outcome(self) -> None:
         """Raise what the end of the host raises, if there is something."""
-        outcome = self.outcome()
+        outcome = self.lifetime.failures.outcome()
         if outcome is not None:
             raise outcome
 
@@ -152,8 +148,9 @@ class HostRunner:
             ValueError: There is no service of that name.
             HostStateError: The host is not started.
         """
-        if not any(each.name == name for step in self.steps for each in step):
-            names = ", ".join(repr(each.name) for step in self.steps for each in step)
+        services = self.services()
+        if name not in services:
+            names = ", ".join(map(repr, services))
             message = f"there is no service named {name!r}; there are: {names}"
             raise ValueError(message)
         if self.lifecycle is None or self.lifetime.state is not HostState.STARTED:

@@ -253,8 +253,6 @@ class ServiceRun:
             self.supervisor.lifetime.begin_stop("the wait for a restart was cancelled")
         if not self.supervisor.lifetime.stopping:
             self.open()
-            if self.supervisor.registration.ready_at_once:
-                self.become_ready()
             await self.run()
 
     async def _execute_in_scope(self) -> None:
@@ -290,15 +288,15 @@ class ServiceRun:
             except BaseException as error:  # noqa: BLE001  # a native cancellation; the turn is still to come
                 self._on_error(error)
         self.phase = Phase.STOPPING
-        stop = self.supervisor.registration.service.stop
+        service = self.supervisor.registration.service
         try:
             if self.supervisor.group.cancelled:
                 # Without a shield nothing could be awaited any more. Else there is none: a scope that start() has
                 # opened could not be left within.
                 with anyio.CancelScope(shield=True) as self._scope:
-                    await stop()
+                    await service.stop()
             else:
-                await stop()
+                await service.stop()
         except BaseException as error:  # noqa: BLE001  # where a service meets its supervisor
             self._on_error(error)
 

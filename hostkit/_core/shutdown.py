@@ -44,8 +44,8 @@ class Shutdown:
         self._wakeup = wakeup
         self._on_slow = on_slow
         self._report_at = math.inf
-        self._turn = -1  # the step that is being stopped
-        self._running: list[int] | None = None  # for each step: how many services are to be waited for
+        self._turn = -1  # the step that is being stopped; before the first, and after the last, -1
+        self._running: list[int] = []  # for each step: how many services are to be waited for; empty before the stop
         self._left = 0
         self._forcing = self._cancelling_all = False
         self._watched: dict[Supervisor, float] = {}  # services with a deadline of their own
@@ -100,15 +100,13 @@ class Shutdown:
 
     def waiting_for(self) -> list[Supervisor]:
         """Return the services that the stop waits for now: those whose turn it is, or all when all are cancelled."""
-        if self._running is None:
-            return []
         steps = self._steps[: self._turn + 1] if self._forcing else self._steps[self._turn : self._turn + 1]
         return [supervisor for step in reversed(steps) for supervisor in step if not supervisor.ended]
 
     def on_ended(self, supervisor: Supervisor) -> None:
         """Go on where a service has ended: with the step before, when it was the last of its own."""
         self._watched.pop(supervisor, None)
-        if self._running is None:
+        if not self._running:
             return
         self._left -= 1
         self._running[supervisor.step] -= 1
@@ -146,7 +144,6 @@ class Shutdown:
             self.on_deadline(self.leave_at - self._wakeup.time())
 
     def _advance(self) -> None:
-        assert self._running is not None
         while self._turn >= 0 and not self._running[self._turn]:
             self._turn -= 1
         if self._turn < 0:
@@ -175,7 +172,6 @@ class Shutdown:
 
     async def _force(self) -> None:
         """Cancel last step first, and give each an equal share of the time that is left: none is starved."""
-        assert self._running is not None
         self._forcing = True
         if self._wakeup.time() >= self.leave_at:
             # Nothing has been cancelled yet, as the loop has not turned: a stop() that saves something may still do so.

@@ -1,6 +1,5 @@
 """Looks at a host and its services: what they are doing, and whether they are well."""
 
-import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -30,8 +29,7 @@ def host_status(
     wall = clock.now()
     now = 0.0 if lifecycle is None else lifecycle.loop.time()
     look = _Look(wall, now, lifecycle, lines=lines)
-    stopping = lifecycle is not None and lifetime.state is HostState.STOPPING
-    announced = lifecycle is not None and lifetime.state is HostState.STARTED and not lifetime.stopping
+    shutdown = lifecycle.shutdown if lifecycle is not None and lifetime.state is HostState.STOPPING else None
     return HostStatus(
         application_name=options.application_name,
         environment=options.environment,
@@ -44,10 +42,10 @@ def host_status(
         healthy=lifecycle is None or lifecycle.healthy,
         stop_reason=lifetime.stop_reason,
         exit_code=lifetime.exit_code,
-        seconds_to_stop=max(0.0, lifetime.stop_due - now) if announced and lifetime.stop_due < math.inf else None,
-        waiting_for=tuple(each.name for each in lifecycle.shutdown.waiting_for()) if lifecycle and stopping else (),
-        seconds_to_cancel=max(0.0, lifecycle.shutdown.cancel_at - now) if lifecycle and stopping else None,
-        seconds_to_abandon=max(0.0, lifecycle.shutdown.leave_at - now) if lifecycle and stopping else None,
+        seconds_to_stop=max(0.0, lifetime.stop_due - now) if lifetime.delaying_stop else None,
+        waiting_for=() if shutdown is None else tuple(each.name for each in shutdown.waiting_for()),
+        seconds_to_cancel=None if shutdown is None else max(0.0, shutdown.cancel_at - now),
+        seconds_to_abandon=None if shutdown is None else max(0.0, shutdown.leave_at - now),
         services=tuple(look.at(each, number) for number, step in enumerate(steps) for each in step),
     )
 

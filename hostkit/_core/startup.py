@@ -24,7 +24,7 @@ class Startup:
     ) -> None:
         """Prepare; `run` starts the services."""
         self._steps = steps
-        self._timeout = timeout
+        self._timeout = math.inf if timeout is None else timeout
         self._lifetime = lifetime
         self._wakeup = wakeup
         self._starting: set[Supervisor] = set()  # of the step whose start is awaited
@@ -33,7 +33,7 @@ class Startup:
 
     async def run(self) -> None:
         """Start every service, or as many as until the stop begins; a start that is late is a failure."""
-        deadline = math.inf if self._timeout is None else self._wakeup.time() + self._timeout
+        deadline = self._wakeup.time() + self._timeout
         begun = 0
         for step in self._steps:
             if self._lifetime.stopping:
@@ -70,6 +70,6 @@ class Startup:
         while self._starting and not self._lifetime.stopping:
             if self._wakeup.time() >= deadline:
                 late = [supervisor.name for supervisor in step if supervisor in self._starting]
-                self._lifetime.fail(StartupTimeoutError(late, self._timeout or 0))
+                self._lifetime.fail(StartupTimeoutError(late, self._timeout))
                 return
             await self._wakeup.wait(deadline)

@@ -45,12 +45,6 @@ class SupervisorOwner(Protocol):
         """Go on with the start or the stop: the service has ended for good, or was abandoned."""
 
 
-_BROKEN_POOL = (
-    "the host stops: a signal to the whole process group ends the worker processes too; have them ignore it, "
-    "by initializer=signal.signal, initargs=(signal.SIGTERM, signal.SIG_IGN)"
-)
-
-
 class Supervisor:
     """Runs one service, and decides by its policies what follows when a run ends."""
 
@@ -264,7 +258,6 @@ class Supervisor:
             self._restart = policy
             run.leaving = True
         elif policy is EndAction.STOP_HOST:
-            self._restart = None
             self.lifetime.fail(failure, self.name)
 
     def on_execute_ended(self) -> None:
@@ -279,16 +272,15 @@ class Supervisor:
         since = now if run.ending_since is None else run.ending_since
         if self.lifetime.detailed:
             self.lifetime.emit(events.ServiceStopped(now, self.name, now - since))
-        if not self.lifetime.stopping and self._restart_requested:
-            self._restart = None
+        policy, self._restart = self._restart, None
+        if self._restart_requested and not self.lifetime.stopping:
             self._begin_after(0.0)
-            return
-        if self._restart is not None and not self.lifetime.stopping:
-            self._begin_again(self._restart, run, since)
-            return
-        if run.overdue:
-            self.lifetime.fail(StopTimeoutError(self.name, run.cancelled_at), self.name)
-        self._end(ServiceState.FAILED if run.failed else ServiceState.STOPPED)
+        elif policy is not None and not self.lifetime.stopping:
+            self._begin_again(policy, run, since)
+        else:
+            if run.overdue:
+                self.lifetime.fail(StopTimeoutError(self.name, run.cancelled_at), self.name)
+            self._end(ServiceState.FAILED if run.failed else ServiceState.STOPPED)
 
     def on_late_error(self, error: BaseException) -> None:
         """Log what an abandoned run raises in the end: the host has reported it already, and may have ended."""
@@ -326,7 +318,6 @@ class Supervisor:
         self.lifetime.emit(events.ServiceCancelled(self.group.time(), self.name, reason, run.cancelled_at))
 
     def _begin_again(self, policy: Restart, run: ServiceRun, ended_at: float) -> None:
-        self._restart = None
         counts = self._counts
         if counts is None or (run.ready_at is not None and ended_at - run.ready_at >= policy.reset_after):
             counts = self._counts = {True: 0, False: 0}

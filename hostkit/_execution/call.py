@@ -53,8 +53,10 @@ class Call:
 
     __slots__ = (
         "_kind",
+        "_limiter",
         "_name",
         "_owner",
+        "_pool",
         "_signal",
         "_thread",
         "_timeout",
@@ -72,33 +74,32 @@ class Call:
         timeout: float | None,
         signal: StopSignal,
         owner: CallOwner,
+        pool: DaemonThreadPool,
+        limiter: anyio.CapacityLimiter | None = None,
     ) -> None:
-        """Prepare to call *work*, with a token in front if *kind* says so; *timeout* is in seconds."""
+        """Prepare to call *work*, with a token in front if *kind* says so; *timeout* is in seconds.
+
+        A blocking function gets a thread of *pool* as soon as *limiter* has room; the timeout begins then.
+        """
         self._work = work
         self._name = name
         self._kind = kind
         self._timeout = timeout
         self._signal = signal
         self._owner = owner
+        self._pool = pool
+        self._limiter = limiter
         self._token: StopSource | None = None
         self._thread: DaemonThread[object] | None = None
         self.cancelled = self.timed_out = False
 
-    def make(
-        self,
-        pool: DaemonThreadPool,
-        limiter: anyio.CapacityLimiter | None = None,
-    ) -> Coroutine[Any, Any, object]:
+    def make(self) -> Coroutine[Any, Any, object]:
         """Make the call when it is awaited, and return what the function returns.
-
-        A blocking function gets a thread of *pool* as soon as *limiter* has room; the timeout begins then.
 
         Raises:
             TimeoutError: It took longer than its timeout.
         """
-        if self._kind.takes_token:
-            return self._with_token(pool, limiter)
-        return self._make(self._work, pool, limiter)
+        return self._with_token() if self._kind.takes_token else self._make(self._work)
 
     def cancel_thread(self) -> bool:
         """Set the token of what runs on a thread, as that cannot be cancelled; return False if nothing does."""
@@ -112,42 +113,26 @@ class Call:
         """Return the innermost line of the user's own where it is in a thread, None if it is in none."""
         return None if self._thread is None else self._thread.line()
 
-    async def _with_token(
-        self,
-        pool: DaemonThreadPool,
-        limiter: anyio.CapacityLimiter | None,
-    ) -> object:
+    async def _with_token(self) -> object:
         token = self._token = self._owner.make_token(self._kind)
         undo = self._signal.on_stop(token.request_stop)
         try:
-            return await self._make(partial(self._work, token), pool, limiter)
+            return await self._make(partial(self._work, token))
         finally:
             undo()
 
-    def _make(
-        self,
-        work: Callable[[], object],
-        pool: DaemonThreadPool,
-        limiter: anyio.CapacityLimiter | None,
-    ) -> Coroutine[Any, Any, object]:
-        if self._kind.is_async:
-            return self._within_timeout(work, self._timeout)
-        return self._on_thread(work, pool, limiter)
+    def _make(self, work: Callable[[], object]) -> Coroutine[Any, Any, object]:
+        return self._within_timeout(work, self._timeout) if self._kind.is_async else self._on_thread(work)
 
-    async def _on_thread(
-        self,
-        work: Callable[[], object],
-        pool: DaemonThreadPool,
-        limiter: anyio.CapacityLimiter | None,
-    ) -> object:
-        release = None
+    async def _on_thread(self, work: Callable[[], object]) -> object:
+        limiter, release = self._limiter, None
         if limiter is not None:
             try:
                 limiter.acquire_on_behalf_of_nowait(self)
             except anyio.WouldBlock:
                 await limiter.acquire_on_behalf_of(self)
             release = partial(limiter.release_on_behalf_of, self)
-        thread = self._thread = DaemonThread(work, self._name, release, pool)
+        thread = self._thread = DaemonThread(work, self._name, release, self._pool)
         thread.start()
         timeout, left, late = self._timeout, None, False
         try:

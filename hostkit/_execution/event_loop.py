@@ -12,9 +12,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop, Future
+    from asyncio import AbstractEventLoop, Future, Task
 
-    from trio.lowlevel import Abort, RaiseCancelT, Task
+    from trio.lowlevel import Abort, RaiseCancelT
+    from trio.lowlevel import Task as TrioTask
 
 
 class EventLoop:
@@ -26,15 +27,16 @@ class EventLoop:
         Raises:
             RuntimeError: No event loop runs in this thread.
         """
-        self._asyncio_task: object = None
-        self.cancels_natively = not _is_trio()
+        self._asyncio_task: Task[None] | None = None
+        is_trio = _is_trio()
+        self.cancels_natively = not is_trio
         """Whether single tasks may be cancelled from outside, before their first step too, as on asyncio."""
-        self._cancelling: Callable[[], int] | None = None
-        if _is_trio():
+        if is_trio:
             from trio import lowlevel
 
-            self._loop: object = lowlevel.current_trio_token()
-            self._call_soon: Callable[[Callable[[], object]], object] = lowlevel.current_trio_token().run_sync_soon
+            token = lowlevel.current_trio_token()
+            self._loop: object = token
+            self._call_soon: Callable[[Callable[[], object]], object] = token.run_sync_soon
             self.time: Callable[[], float] = lowlevel.current_clock().current_time
         else:
             from asyncio import get_running_loop
@@ -62,7 +64,6 @@ class EventLoop:
             task = get_running_loop().create_task(function(), name="hostkit", context=context.copy())
             task.add_done_callback(lambda task: on_lost() if task.cancelled() else None)
             self._asyncio_task = task
-            self._cancelling = task.cancelling
 
     def call_soon(self, callback: Callable[[], object]) -> bool:
         """Have *callback* called in the loop: from any thread or signal handler, without waiting, locking or raising.
@@ -83,20 +84,17 @@ class EventLoop:
             from trio import lowlevel
 
             return lowlevel.current_trio_token() is self._loop
-        from asyncio import _get_running_loop
-
-        return _get_running_loop() is self._loop
+        return running_asyncio_loop() is self._loop
 
     @property
     def cancelled(self) -> bool:
         """Whether the task was cancelled natively, as asyncio does with every task when its loop is about to end."""
-        return self._cancelling is not None and self._cancelling() > 0
+        return self._asyncio_task is not None and self._asyncio_task.cancelling() > 0
 
 
 def loop_is_running() -> bool:
     """Return whether an event loop runs in this thread, even where no task does: in a callback of the loop."""
-    asyncio = sys.modules.get("asyncio")
-    return _is_trio() or (asyncio is not None and asyncio._get_running_loop() is not None)
+    return _is_trio() or running_asyncio_loop() is not None
 
 
 def running_asyncio_loop() -> "AbstractEventLoop | None":
@@ -158,7 +156,7 @@ class TrioWaiter:
         """Prepare, in the task that is to wait."""
         from trio import lowlevel
 
-        self._task: Task | None = lowlevel.current_task()
+        self._task: TrioTask | None = lowlevel.current_task()
 
     def __await__(self) -> Generator[Any, Any, None]:
         """Wait."""

@@ -113,10 +113,8 @@ class Executor(Generic[T]):
         """Do work in tasks of *group* from now on."""
         self._group = group
         self._closed = False
-        self._runners.clear()
-        self._idle.clear()
-        self._suspended.clear()
-        self._by_task.clear()
+        for container in (self._runners, self._idle, self._suspended, self._by_task):
+            container.clear()
         self._leader = None
         self._ensure_leader()
 

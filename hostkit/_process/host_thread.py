@@ -90,9 +90,8 @@ class HostThread:
         self._require_outside("stop()", "it would wait for itself; call lifetime.request_stop()")
         self._end("HostThread.stop() was called")
         atexit.unregister(self._stop_at_exit)
-        outcome = None if self._lifecycle is None else self._host.outcome()
-        if outcome is not None:
-            raise outcome
+        if self._lifecycle is not None:
+            self._host.raise_outcome()
 
     def __enter__(self) -> Self:
         """Return the started host's thread."""

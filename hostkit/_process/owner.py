@@ -224,7 +224,7 @@ class _Ownership:
         self._cancelled = True
         self._watchdog.cancel_all(self._host.options.cancellation_timeout)  # also what waits for threads
         if not lifecycle.finished:
-            lifecycle.loop.call_soon(lifecycle.cancel_all)
+            lifecycle.loop.call_soon(lifecycle.shutdown.cancel_all)
         return True
 
     def dump(self) -> None:
@@ -237,7 +237,7 @@ def _named(signals: dict[str, str]) -> tuple[str, str]:
 
 
 def _raise_outcome(host: "HostRunner") -> None:
-    outcome = host.outcome()
+    outcome = host.lifetime.failures.outcome()
     code = host.lifetime.exit_code
     if not code:
         return

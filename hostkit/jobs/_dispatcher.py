@@ -155,8 +155,8 @@ class Dispatcher:
         if job.is_plain:
             return job.plain_step()
         run = JobRun(job, self.log, self.token)
-        call = job.call = Call(job.work(), job.name, job.kind, job.options.timeout, self.token, run)
-        coroutine = call.make(self.pool)
+        call = job.call = Call(job.work(), job.name, job.kind, job.options.timeout, self.token, run, self.pool)
+        coroutine = call.make()
         return coroutine, coroutine.send(None)
 
     def end(self, job: JobRecord, value: object, now: float) -> None:

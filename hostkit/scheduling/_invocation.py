@@ -45,8 +45,9 @@ def _call(run: RunRecord, resources: Resources) -> Coroutine[Any, Any, object]:
     kind = job.form.kind
     function = partial(job.function, run=run) if job.form.takes_run else job.function
     work = function if kind.is_async else partial(_begin_on_thread, function, run, resources.time)
-    call = run.call = Call(work, job.name, kind, job.timeout, resources.token, _Owner(job, resources))
-    return call.make(resources.pool, resources.limiter)
+    owner = _Owner(job, resources)
+    run.call = Call(work, job.name, kind, job.timeout, resources.token, owner, resources.pool, resources.limiter)
+    return run.call.make()
 
 
 class TooLateError(Exception):
