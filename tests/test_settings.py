@@ -264,7 +264,7 @@ def test_a_misspelt_variable_is_named(name: str, place: str, outside: Path, monk
     words = f"{name.upper()} is no variable of the host and is ignored: did you mean HOSTKIT_SHUTDOWN_TIMEOUT?"
     with pytest.warns(UserWarning, match=re.escape(words)) as caught:
         builder = HostBuilder()
-    assert len(caught) == 1
+    assert [warning.filename for warning in caught] == [__file__]
     assert builder.options.shutdown_timeout == 20.0
 
 
@@ -526,7 +526,7 @@ def test_a_misspelt_variable_of_the_users_own_prefix_is_named(monkeypatch: pytes
     ) as caught:
         Shop()
 
-    assert len(caught) == 1
+    assert [warning.filename for warning in caught] == [__file__]
 
 
 def test_a_flag_that_was_meant_is_named() -> None:

@@ -50,11 +50,16 @@ def main_module_name() -> str:
 
 def _making_module() -> str | None:
     """Return the name of the module that is making a host, the innermost that is no library's part of it."""
-    frame = sys._getframe()  # the documented way to one's own stack
-    while _module_of(frame).partition(".")[0] in _LIBRARIES and frame.f_back is not None:
-        frame = frame.f_back
-    module = _module_of(frame)
+    module, _ = calling_module()
     return None if module == "__main__" else module
+
+
+def calling_module() -> tuple[str, int]:
+    """Return the innermost module that is no library's part of this, and how many frames the caller is above it."""
+    frame, depth = sys._getframe(1), 0  # the documented way to one's own stack
+    while _module_of(frame).partition(".")[0] in _LIBRARIES and frame.f_back is not None:
+        frame, depth = frame.f_back, depth + 1
+    return _module_of(frame), depth
 
 
 def _module_of(frame: FrameType) -> str:

@@ -9,7 +9,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from hostkit._config.options import CHECKS, OPTION_NAMES, PREFIX, HostOptions, WrongSettingsError, from_text
+from hostkit._config.options import (
+    CHECKS,
+    OPTION_NAMES,
+    PREFIX,
+    HostOptions,
+    WrongSettingsError,
+    calling_module,
+    from_text,
+)
 
 # For a terminal of 80 columns.
 WIDTH, INDENT = 79, 32
@@ -148,7 +156,7 @@ def warn_of_slips(variables: Iterable[str], prefix: str, names: Iterable[str], k
         for meant in get_close_matches(name, wanted, n=1, cutoff=0.8):
             owner = "the host" if prefix == PREFIX else "the settings"
             message = f"{variable} is no variable of {owner} and is ignored: did you mean {prefix.upper()}{meant}?"
-            warnings.warn(message, UserWarning, stacklevel=3)
+            warnings.warn(message, UserWarning, stacklevel=calling_module()[1] + 1)  # at the line of the app's own
 
 
 def _dotenv() -> dict[str, str]:
