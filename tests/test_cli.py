@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from children import HOSTKIT, PYTHON, Child
+from fuzz_command import run as answer
 
 from hostkit import HostBuilder, HostOptions, cli
 
@@ -268,3 +269,37 @@ def test_runs_with_settings(command: tuple[str, ...], folder: Path) -> None:
     assert exit_code == 7
     assert "directory logs, dry run True" in child.lines
     assert len([line for line in child.lines if line.endswith(" | hostkit | starting program with 1 service")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "dotenv"),
+    [
+        (["run", "\0"], {}, None),
+        (["run", "é\udc80:host"], {}, None),
+        (["run", ""], {}, None),
+        (["run", ":"], {}, None),
+        (["run", "app:"], {}, None),
+        (["run", "x" * 5000], {}, None),
+        (["run", "notes.pyz"], {}, None),
+        (["run", "..app"], {}, None),
+        (["run", "app", "--=x", "--", "-"], {}, None),
+        (["run", "app", "--shutdown-timeout=\0\x1b[2K"], {}, None),
+        (["run", "app:build", "--tags", "[1,"], {}, None),
+        (["run", "app:build", "--keep", "1e999", "--limits", '{"a": nan}'], {}, None),
+        (["run", "app:build", "--inner.port=\ud800"], {}, None),
+        (["show", "app:number", "--json", "--json"], {}, None),
+        (["show", "app"], {"HOSTKIT_LAG_WARNING": "9" * 5000}, None),
+        (["show", "app:prefixed"], {"APP_INNER__PORT": "[]", "APP_INNER": "{"}, None),
+        (["run", "app"], {}, b"\xff\xfe=1\nHOSTKIT_BACKEND='\n"),
+        (["run", "app:build"], {"HOSTKIT_STOP_DELAY": "\udc80"}, b"TOKEN=\0"),
+    ],
+)
+def test_whatever_is_given_a_few_clear_lines_answer(
+    arguments: list[str], variables: dict[str, str], dotenv: bytes | None, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The nastiest of what `fuzz_command.py` makes up: exit code 2 or nothing wrong, printable, and no traceback."""
+    for name in ("run_process", "write_error"):
+        monkeypatch.setattr(cli, name, getattr(cli, name))  # put back what the fuzzer replaces
+    (folder / "notes.pyz").write_text("no zip")
+
+    answer(arguments, variables, dotenv, folder)

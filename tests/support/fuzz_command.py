@@ -1,4 +1,4 @@
-"""Fuzz the command line: ``python tests/fuzz_command.py [--seconds 300] [--seed N]``.
+"""Fuzz the command line: ``python tests/support/fuzz_command.py [--seconds 300] [--seed N]``.
 
 Random commands, flags, variables, ``.env`` files and targets; whatever they are, `hostkit` answers with a few clear
 lines and exit code 2, or does what it was asked for, and never with a traceback of its own.
