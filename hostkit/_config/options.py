@@ -56,7 +56,7 @@ def _making_module() -> str | None:
 
 def calling_module() -> tuple[str, int]:
     """Return the innermost module that is no library's part of this, and how many frames the caller is above it."""
-    frame, depth = sys._getframe(1), 0  # the documented way to one's own stack
+    frame, depth = sys._getframe(1), 0  # noqa: SLF001  # the documented way to one's own stack
     while _module_of(frame).partition(".")[0] in _LIBRARIES and frame.f_back is not None:
         frame, depth = frame.f_back, depth + 1
     return _module_of(frame), depth

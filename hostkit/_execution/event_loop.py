@@ -102,7 +102,7 @@ def running_asyncio_loop() -> "AbstractEventLoop | None":
     asyncio = sys.modules.get("asyncio")
     if asyncio is None or _is_trio():
         return None
-    loop: AbstractEventLoop | None = asyncio._get_running_loop()  # documented for event loops
+    loop: AbstractEventLoop | None = asyncio._get_running_loop()  # noqa: SLF001  # documented for event loops
     return loop
 
 

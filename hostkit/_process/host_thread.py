@@ -144,7 +144,7 @@ class HostThread:
             self._host.lifetime.request_stop(reason)
         timeout = options.shutdown_timeout + options.cancellation_timeout + MARGIN
         if not self._ended.wait(min(timeout, threading.TIMEOUT_MAX)):
-            frame = sys._current_frames().get(self._thread.ident or 0)  # the documented way
+            frame = sys._current_frames().get(self._thread.ident or 0)  # noqa: SLF001  # the documented way
             message = f"the host cannot be stopped: {describe_block(frame)}"
             raise HostFailedError(message, [TimeoutError(message)])
         self._join()

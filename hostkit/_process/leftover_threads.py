@@ -36,7 +36,7 @@ class Threads:
 
 def _waits_for_work(thread: threading.Thread) -> bool:
     """Return whether it is an idle thread of a `concurrent.futures` pool, which the interpreter's exit ends."""
-    frame = None if thread.ident is None else sys._current_frames().get(thread.ident)  # the documented way
+    frame = None if thread.ident is None else sys._current_frames().get(thread.ident)  # noqa: SLF001  # the documented way
     return (
         frame is not None
         and frame.f_code.co_name == "_worker"

@@ -221,4 +221,4 @@ class Watchdog:
         leave(code, f"hostkit: {words}; leaving the process with exit code {code}\n", self._descriptor)
 
     def _loop_frame(self) -> FrameType | None:
-        return sys._current_frames().get(self._loop_thread)  # the documented way
+        return sys._current_frames().get(self._loop_thread)  # noqa: SLF001  # the documented way

@@ -161,7 +161,7 @@ class Cron(CalendarSchedule):
     def _rule_english(self, zone: str) -> str:
         simple = self._simple()
         if simple is not None:
-            return simple._rule_english(zone)
+            return simple._rule_english(zone)  # noqa: SLF001  # another schedule's
         times = cron_times_english(self._minutes, self._hours, _step(self._field(0)))
         dates = self._complex_dates()
         if not dates and times.startswith("at ") and not times.endswith("hour"):
@@ -170,7 +170,7 @@ class Cron(CalendarSchedule):
 
     def _dates_english(self) -> str:
         simple = self._simple()
-        return (self._complex_dates() or "every day") if simple is None else simple._dates_english()
+        return (self._complex_dates() or "every day") if simple is None else simple._dates_english()  # noqa: SLF001  # another schedule's
 
     def _complex_dates(self) -> str:
         return cron_dates_english(

@@ -186,7 +186,7 @@ class Schedule(ABC):
         return None if run is None or (self.end is not None and run >= self.end) else run
 
     def _excludes(self, on: date) -> bool:
-        return on in self.excluded_dates or any(other._plans(on) for other in self.excluded_schedules)
+        return on in self.excluded_dates or any(other._plans(on) for other in self.excluded_schedules)  # noqa: SLF001  # another schedule's
 
     def _refinements_english(self, zone: str) -> str:
         text = ""
@@ -195,7 +195,7 @@ class Schedule(ABC):
             dates = [f"{len(dates)} dates from {dates[0]} to {dates[-1]}"]
         for other in sorted(self.excluded_schedules, key=repr):
             abroad = f" ({other.tz})" if other.tz != self.tz else ""
-            dates.append(other._dates_english() + abroad + other._refinements_english(other.tz))
+            dates.append(other._dates_english() + abroad + other._refinements_english(other.tz))  # noqa: SLF001  # another schedule's
         if dates:
             text += f", except {in_words(dates)}"
         if self.end is not None:
@@ -206,7 +206,7 @@ class Schedule(ABC):
 
     def _with(self, **changes: object) -> Self:
         refined = copy(self)
-        refined._set(**changes)
+        refined._set(**changes)  # noqa: SLF001  # a copy's, before anyone has it
         return refined
 
     def _set(self, **values: object) -> None:

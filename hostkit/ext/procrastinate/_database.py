@@ -158,7 +158,7 @@ async def _connect(app: App) -> psycopg.AsyncConnection[Any]:
             "connection_class": pool.connection_class,
         }
     else:
-        arguments = cast("PsycopgConnector", app.connector)._pool_args
+        arguments = cast("PsycopgConnector", app.connector)._pool_args  # noqa: SLF001  # the pool has no other way to be asked
     conninfo = await _value(arguments.get("conninfo") or "")
     options = await _value(arguments.get("kwargs") or {})
     connection_class = arguments.get("connection_class") or psycopg.AsyncConnection

@@ -81,7 +81,7 @@ class RunningJob:
     def line(self) -> str | None:
         """Return the line of its own code where it is, if known."""
         if self.thread is not None:
-            frame = sys._current_frames().get(self.thread)  # the documented way
+            frame = sys._current_frames().get(self.thread)  # noqa: SLF001  # the documented way
             while frame is not None and _is_library(frame):
                 frame = frame.f_back
             return frame and _describe(frame)
