@@ -58,7 +58,7 @@ class HostSettings(BaseSettings):
     misspelt, is a `UserWarning`.
 
     Raises:
-        pydantic.ValidationError: Values are wrong; it tells of all of them.
+        pydantic.ValidationError: Values are wrong; it names all of them.
     """
 
     model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_parse_none_str="none", cli_kebab_case=True)

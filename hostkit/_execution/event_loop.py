@@ -112,7 +112,7 @@ def _is_trio() -> bool:
 
 
 def watch_scope() -> Callable[[], bool]:
-    """Return what tells this task whether its innermost cancel scope is the same as now.
+    """Return a function that says whether this task's innermost cancel scope is the same as now.
 
     Neither backend has a public way to ask. Where the private one is gone, the answer is always yes, and what is only
     found out by it is not found out.

@@ -92,7 +92,7 @@ class Executor(Generic[T]):
 
     Attributes:
         ready: The work that waits for a task, in order.
-        clock: What tells the time.
+        clock: Returns the time.
     """
 
     def __init__(self, owner: Owner[T], clock: Callable[[], float], limit: float = math.inf) -> None:

@@ -1,4 +1,4 @@
-"""Writing to the descriptor of standard error, past every buffer; and what systemd's journal wants to be told there."""
+"""Writing to the descriptor of standard error, past every buffer; in the form that systemd's journal reads."""
 
 import os
 import sys

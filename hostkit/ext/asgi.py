@@ -26,7 +26,7 @@ def with_host(app: AnyASGIApp, host: Host) -> ASGIApp:
     """Return an app that starts *host* with the server and stops it with the server, and is *app* otherwise.
 
     The server must speak the lifespan protocol (``uvicorn --lifespan on``); *app* itself is not asked about it. A host
-    that fails to start keeps the server from starting; one that fails later is told to the server at the stop.
+    that fails to start keeps the server from starting; one that fails later is reported to the server at the stop.
     """
 
     async def app_with_host(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -47,7 +47,7 @@ async def _live(host: Host, receive: Receive, send: Send) -> None:
             step = "shutdown"
             await receive()
             host.lifetime.request_stop("the server stops")
-    # Whatever it is, it has to be told: a server takes an app that only raises for one without a lifespan, and serves.
+    # Whatever it is, it is reported: a server takes an app that only raises for one without a lifespan, and serves.
     except (Exception, SystemExit, KeyboardInterrupt) as error:
         await send({"type": f"lifespan.{step}.failed", "message": str(error)})
         raise

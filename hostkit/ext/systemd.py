@@ -39,7 +39,7 @@ NO_SIGNAL = socket.MSG_NOSIGNAL if hasattr(socket, "MSG_NOSIGNAL") else 0
 
 
 class SystemdNotifier(HostedService):
-    """A service that tells systemd what its host does; for units with ``Type=notify``.
+    """A service that notifies systemd of what its host does; for units with ``Type=notify``.
 
     Add it first, ``builder.add_service(SystemdNotifier(builder))``: it then starts before the others, and stops last.
     ``hostkit run`` adds one by itself. Without ``NOTIFY_SOCKET`` in the environment it does nothing.
@@ -219,7 +219,7 @@ class SystemdNotifier(HostedService):
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._socket.settimeout(0)
             return
-        log("WARNING", "systemd is not told anything: NOTIFY_SOCKET={} is no address of a socket here", address)
+        log("WARNING", "systemd is not notified: NOTIFY_SOCKET={} is no address of a socket here", address)
         self._environment = {}
 
     def _close(self) -> None:
@@ -228,7 +228,7 @@ class SystemdNotifier(HostedService):
             self._socket = None
 
     def _watchdog_interval(self) -> float | None:
-        """Return the seconds between two signs of life, half of what systemd allows; None if it wants none."""
+        """Return the seconds between two watchdog messages, half of what systemd allows; None if it wants none."""
         usec, pid = self._environment["WATCHDOG_USEC"], self._environment["WATCHDOG_PID"]
         if not usec.isdecimal() or not int(usec) or pid not in ("", str(os.getpid())):
             return None

@@ -39,7 +39,7 @@ REFUSED = frozenset(
 )
 UNIX = "unix:"
 SOCKET_FILE_MODE = 0o600
-NO_REASON = "the app's lifespan told of a failed startup, and raised no error"
+NO_REASON = "the app's lifespan reported a failed startup, and raised no error"
 
 
 class WebServer(BackgroundService):

@@ -76,7 +76,7 @@ class Schedule(ABC):
     def next_after(self, instant: datetime) -> datetime | None:
         """Return the first run strictly after *instant*, in the schedule's time zone.
 
-        To tell which of two runs comes first, compare them in UTC: Python compares two datetimes of one zone by
+        To see which of two runs comes first, compare them in UTC: Python compares two datetimes of one zone by
         what the clock shows, which is wrong in the hour that a clock shows twice.
 
         Args:

@@ -26,7 +26,7 @@ CLOSE_TIMEOUT = 1.0
 RETRY = Backoff(initial=0.25, maximum=5)
 SCHEMA_LOCK = int.from_bytes(b"hostkit")
 """The advisory lock under which the schema is applied."""
-# What a server says of itself for a while only, in whichever language, cannot be told from the rest; these do not pass.
+# What a server says of itself for a while only, in whichever language, cannot be known; these do not pass.
 FINAL_WORDS = re.compile(
     r"authentication failed|does not exist|no pg_hba\.conf entry|is not permitted to log in|permission denied"
 )
@@ -62,7 +62,7 @@ async def opened(app: App, *, apply_missing_schema: bool = False) -> AsyncIterat
         await check_schema(app)
         yield
         return
-    await app.close_async()  # the last end may have had no time to take note that the pool is closed
+    await app.close_async()  # the last end may have had no time to record that the pool is closed
     async with await _connected(app) as connection:
         if apply_missing_schema:
             await _apply_schema(connection)
@@ -71,7 +71,7 @@ async def opened(app: App, *, apply_missing_schema: bool = False) -> AsyncIterat
         await app.open_async()
         yield
     finally:
-        # In a task of its own: cut short, it would leave a pool that is neither open nor closed.
+        # In a task of its own: ended early, it would leave a pool that is neither open nor closed.
         closing = asyncio.ensure_future(app.close_async())
         with anyio.CancelScope(shield=True):
             await asyncio.wait([closing], timeout=CLOSE_TIMEOUT)
@@ -146,7 +146,7 @@ async def _connected(app: App) -> psycopg.AsyncConnection[Any]:
 
 
 async def _connect(app: App) -> psycopg.AsyncConnection[Any]:
-    """Connect once, as the pool would, but with its error told at once.
+    """Connect once, as the pool would, but with its error at once.
 
     The connector keeps what its pool is made of to itself, and a pool says only that it has waited in vain.
     """

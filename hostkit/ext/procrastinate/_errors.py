@@ -15,7 +15,7 @@ class JobCutError(HostkitError):
 
 
 class JobsNotReturnedError(HostkitError):
-    """Raised when jobs that the stop has cut could not be given back to the queue.
+    """Raised when jobs that the stop has aborted could not be given back to the queue.
 
     The database was away, or they went on in spite of the stop. They run again when the sweep of another worker, or of
     the next one, finds them.

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-CUT = "job_aborted_retry"
+ABORTED = "job_aborted_retry"
 # What the engine says when the database is away; the restart of the worker says so once.
 OUTAGE = frozenset(
     {
@@ -18,7 +18,7 @@ OUTAGE = frozenset(
 
 
 class OneLine(logging.Filter):
-    """Lets through the lines of the engine, but a cut job's without its traceback, and none on an outage.
+    """Lets through the lines of the engine, but an aborted job's without its traceback, and none on an outage.
 
     Attributes:
         last_error: The cause of the last outage, as the engine saw it.
@@ -33,7 +33,7 @@ class OneLine(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether the line is written."""
         action = getattr(record, "action", None)
-        if action == CUT:
+        if action == ABORTED:
             record.exc_info = record.exc_text = None
         if action in OUTAGE:
             self.last_error = record.exc_info[1] if record.exc_info else None

@@ -1,4 +1,4 @@
-"""What a worker is told, checked where it is given."""
+"""The options of a worker, checked where it is given."""
 
 from __future__ import annotations
 

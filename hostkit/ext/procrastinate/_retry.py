@@ -12,9 +12,9 @@ from procrastinate.tasks import Task
 
 from hostkit.jobs import Retry
 
-CUT_MARK = datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)
+ABORTED_MARK = datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)
 SWEPT_MARK = datetime(1970, 1, 1, 0, 0, 2, tzinfo=UTC)
-"""When a job that was cut or swept up is due: at once, and the engine's events keep the instant.
+"""When a job that was aborted or swept up is due: at once, and the engine's events keep the instant.
 
 The engine counts every run as an attempt, and has no place to say that one was no failure. But it writes down for when
 a job was scheduled: by these two instants, which no other job has, the runs that were no failures are found again.
@@ -25,7 +25,7 @@ failures_before: ContextVar[int | None] = ContextVar("failures_before", default=
 
 
 class RunCutError(asyncio.CancelledError):
-    """A run was cut by the stop, and is no failure: its job goes back to the queue.
+    """A run was aborted by the stop, and is no failure: its job goes back to the queue.
 
     A cancellation, so that the engine's log says "aborted".
     """
@@ -50,7 +50,7 @@ class HostkitRetryStrategy(BaseRetryStrategy):
 
 
 class CountedStrategy(BaseRetryStrategy):
-    """A task's own strategy, told of real failures alone; a run that was cut goes back to the queue."""
+    """A task's own strategy, asked about real failures alone; a run that was aborted goes back to the queue."""
 
     def __init__(self, own: BaseRetryStrategy | None) -> None:
         """Pass on to *own*, if the task has one."""
@@ -59,7 +59,7 @@ class CountedStrategy(BaseRetryStrategy):
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
         """Return when the job runs again, if it does."""
         if isinstance(exception, RunCutError):
-            return RetryDecision(retry_at=CUT_MARK)
+            return RetryDecision(retry_at=ABORTED_MARK)
         if self.own is None or not isinstance(exception, Exception):
             return None
         before = failures_before.get()
@@ -72,9 +72,9 @@ def retry_strategy(retry: Retry) -> BaseRetryStrategy:
     """Return *retry* as a strategy for ``@app.task(retry=...)``.
 
     Attempts, backoff, ``on``, ``not_on`` and `hostkit.jobs.RetryAfterError` hold as in a `hostkit.jobs.JobQueue`. Under
-    a `ProcrastinateWorker` only failures are attempts: a run that a stop has cut is none, nor is one whose process has
-    died, and `ProcrastinateWorker.retry` begins anew; other workers of procrastinate count every run. A job whose delay
-    is over begins when a worker looks next, within ``poll_every``.
+    a `ProcrastinateWorker` only failures are attempts: a run that a stop has aborted is none, nor is one whose
+    process has died, and `ProcrastinateWorker.retry` begins anew; other workers of procrastinate count every run. A
+    job whose delay is over begins when a worker looks next, within ``poll_every``.
 
     Raises:
         TypeError: *retry* is no `hostkit.jobs.Retry`.
@@ -86,7 +86,7 @@ def retry_strategy(retry: Retry) -> BaseRetryStrategy:
 
 
 def count_failures_alone(tasks: Iterable[Task[Any, Any, Any]]) -> None:
-    """Have the strategies of *tasks* told of real failures alone; a second call changes nothing."""
+    """Have the strategies of *tasks* asked about real failures alone; a second call changes nothing."""
     for task in tasks:
         if not isinstance(task.retry_strategy, CountedStrategy):
             task.retry_strategy = CountedStrategy(task.retry_strategy)

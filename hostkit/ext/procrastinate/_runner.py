@@ -31,12 +31,12 @@ STEADY = 60.0
 """Seconds after which a worker that ends by itself counts as the first that does."""
 LONGEST_MARGIN = 2.0
 SHARE_OF_MARGIN = 1 / 3
-"""How long before the service would be cancelled jobs are cut: so many seconds, or this share of what is left."""
+"""How long before the service would be cancelled jobs are aborted: so many seconds, or this share of what is left."""
 CANCELLATIONS = 6
 END_TIMEOUT = 0.2
 """Seconds for each of the last steps, with the database away or jobs that go on."""
 LAST_STEPS = 3
-"""Looking after what was cut, closing the pool, leaving what waits for it."""
+"""Looking after what was aborted, closing the pool, leaving what waits for it."""
 
 
 class Runner:
@@ -74,7 +74,7 @@ class Runner:
             await self._replace_workers(group.cancel_scope)
 
     async def finish(self) -> None:
-        """Let jobs finish while there is time, then cut what still runs; return before the service is cancelled."""
+        """Let jobs finish while there is time, then abort what still runs; return before the service is cancelled."""
         left = self._token.time_left
         margin = min(LONGEST_MARGIN, SHARE_OF_MARGIN * left)
         runs = self._stop_runs()
@@ -91,7 +91,7 @@ class Runner:
             group.cancel_scope.cancel()
 
     async def end(self) -> None:
-        """End what is left, within a bounded time, and see what has become of the jobs that were cut.
+        """End what is left, within a bounded time, and see what has become of the jobs that were aborted.
 
         Raises:
             JobsNotReturnedError: Some could not be given back.
@@ -135,7 +135,7 @@ class Runner:
                 held = await _statements.held(self._app, list(jobs.values()))
                 await _statements.notify(self._app, jobs.keys() - held)
             except Exception as error:  # noqa: BLE001  # the database is away; the sweep does not need this
-                logger.debug("cannot see what has become of jobs that were cut: {!r}", error)
+                logger.debug("cannot see what has become of jobs that were aborted: {!r}", error)
         back = [name_of(job) for job in self.running.returned if job.id not in held]
         if back:
             logger.info("back in the queue: {}", ", ".join(back))
@@ -191,7 +191,7 @@ class Runner:
             await _database.probe(self._app)
             await _database.renew(self._app)
             await self._begin().started()
-        except Exception as error:  # noqa: BLE001  # the database's: told when it began
+        except Exception as error:  # noqa: BLE001  # the database's: reported when it began
             logger.debug("no new worker: {!r}", error)
             self.sweep.hold()
             return

@@ -37,7 +37,7 @@ class RunningJob:
         job: The row, as it was fetched.
         is_async: Whether its function is; one that blocks is called on a thread.
         began: When, on the event loop's clock.
-        cut: Whether the stop has cut it.
+        aborted: Whether the stop has aborted it.
         ended: Whether its function has ended.
     """
 
@@ -46,7 +46,7 @@ class RunningJob:
         self.job = context.job
         self.is_async = iscoroutinefunction(context.task.func)
         self.began = began
-        self.cut = self.ended = False
+        self.aborted = self.ended = False
         self.thread: int | None = None
         self.thread_ended = asyncio.Event()
         self._engine_reason = context.abort_reason
@@ -62,18 +62,18 @@ class RunningJob:
 
     def abort_reason(self) -> AbortReason | None:
         """Return why it should abort, if it should."""
-        return self._engine_reason() or (AbortReason.SHUTDOWN if self.cut else None)
+        return self._engine_reason() or (AbortReason.SHUTDOWN if self.aborted else None)
 
     def end_soon(self) -> bool:
-        """Cut it: cancel it, unless that would leave its thread behind; return False if that was done, or it has ended.
+        """Abort it: cancel it, unless that would leave its thread behind; return False if that was done, or it ended.
 
         A blocking function hears of it by ``should_abort()``. Were its task cancelled, the job would go back to the
         queue, and run there a second time beside the first.
         """
-        if self.cut or self.ended:
+        if self.aborted or self.ended:
             return False
         aborts_already = self._engine_reason() is not None
-        self.cut = True
+        self.aborted = True
         if not aborts_already and (self.is_async or self.thread is None):
             self._task.cancel()
         return True
@@ -105,7 +105,7 @@ class RunningJobs:
         self._slots = asyncio.Semaphore(concurrency)
         self._all: dict[int, RunningJob] = {}
         self.returned: list[Job] = []
-        """Those that were cut, and are given back as far as the database is there."""
+        """Those that were aborted, and are given back as far as the database is there."""
         self.unwritten: list[Job] = []
         """Those whose outcome could not be written down, and that are still to be given back."""
 
@@ -118,9 +118,9 @@ class RunningJobs:
         return len(self._all)
 
     def end_soon(self) -> bool:
-        """Cut all of them; return whether there was one that had not been cut yet."""
-        cut = [running.end_soon() for running in self]
-        return any(cut)
+        """Abort all of them; return whether there was one that had not been aborted yet."""
+        aborted = [running.end_soon() for running in self]
+        return any(aborted)
 
     async def call(self, call_next: Callable[[], Awaitable[Any]], context: JobContext, worker: Worker) -> Any:  # noqa: ANN401, ARG002  # a worker middleware
         """Call a job, and say what its end means to the engine."""
@@ -148,8 +148,8 @@ class RunningJobs:
         running.thread = threading.get_ident()
         try:
             # Looked at after the thread is known: end_soon() has cancelled the task, or the job hears of it here.
-            if running.cut:
-                raise JobAborted  # pragma: no cover  # cut between its thread's start and this line
+            if running.aborted:
+                raise JobAborted  # pragma: no cover  # aborted between its thread's start and this line
             return call_next()
         finally:
             running.thread = None
@@ -167,7 +167,7 @@ class RunningJobs:
         gives_up = cancelled or isinstance(error, JobAborted | JobCutError)
         if gives_up and stopping and reason is not AbortReason.USER_REQUEST:
             self.returned.append(running.job)
-            message = "cut by the stop"
+            message = "aborted by the stop"
             raise RunCutError(message) from None
         failure = JobCancelledError(running.job.task_name) if cancelled else error
         if isinstance(failure, Exception) and not isinstance(failure, JobAborted):

@@ -9,7 +9,7 @@ from procrastinate import App
 from procrastinate.jobs import Job
 from procrastinate.manager import get_channel_for_queues
 
-from hostkit.ext.procrastinate._retry import CUT_MARK, SWEPT_MARK
+from hostkit.ext.procrastinate._retry import ABORTED_MARK, SWEPT_MARK
 
 (ANY_QUEUE,) = get_channel_for_queues()
 (ONE_QUEUE,) = get_channel_for_queues([""])
@@ -33,7 +33,7 @@ WITH event AS (
      WHERE job_id = %(id)s
        AND id > coalesce((SELECT max(id) FROM procrastinate_events WHERE job_id = %(id)s AND type = 'retried'), 0)
 )
-SELECT count(*) FILTER (WHERE due NOT IN (%(cut)s, %(swept)s)) AS failures,
+SELECT count(*) FILTER (WHERE due NOT IN (%(aborted)s, %(swept)s)) AS failures,
        count(*) FILTER (WHERE due = %(swept)s) AS sweeps
   FROM event WHERE type = 'deferred_for_retry'
 """
@@ -113,12 +113,12 @@ class Runs:
 
 async def earlier_runs(app: App, job_id: int) -> Runs:
     """Return how the earlier runs of a job have ended."""
-    row = await app.connector.execute_query_one_async(RUNS, id=job_id, cut=CUT_MARK, swept=SWEPT_MARK)
+    row = await app.connector.execute_query_one_async(RUNS, id=job_id, aborted=ABORTED_MARK, swept=SWEPT_MARK)
     return Runs(row["failures"], row["sweeps"])
 
 
 async def notify(app: App, ids: Iterable[int]) -> None:
-    """Tell all workers of jobs that wait again."""
+    """Notify all workers of jobs that wait again."""
     await app.connector.execute_query_async(NOTIFY, ids=list(ids), one=ONE_QUEUE, any=ANY_QUEUE)
 
 

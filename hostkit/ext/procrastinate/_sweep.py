@@ -9,7 +9,7 @@ from procrastinate.jobs import Job
 from hostkit import StoppingToken
 from hostkit.ext.procrastinate import _statements
 from hostkit.ext.procrastinate._options import WorkerSettings
-from hostkit.ext.procrastinate._retry import CUT_MARK, SWEPT_MARK
+from hostkit.ext.procrastinate._retry import ABORTED_MARK, SWEPT_MARK
 from hostkit.ext.procrastinate._running import RunningJobs, name_of
 
 HEARTBEATS_AFTER_ERROR = 2
@@ -92,7 +92,7 @@ class Sweep:
         """Have a job of this service run again whose outcome could not be written down, unless it was after all."""
         assert job.id is not None
         try:
-            if await _statements.give_back(self._app, job, CUT_MARK):
+            if await _statements.give_back(self._app, job, ABORTED_MARK):
                 logger.warning("job {} runs again: its outcome could not be written down", name_of(job))
                 await _statements.notify(self._app, [job.id])
         except UniqueViolation:

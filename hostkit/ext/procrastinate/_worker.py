@@ -33,7 +33,7 @@ class JobSummary:
         task: Name of its task.
         queue: Name of its queue.
         state: As the engine calls it: ``"failed"``, ``"succeeded"`` …
-        attempts: How many runs have begun, cut ones included.
+        attempts: How many runs have begun, aborted ones included.
         kwargs: The arguments.
         at: When it came into this state (ISO 8601, UTC), if known.
         error: Its last error in words, if it ran in this process: the engine keeps none.
@@ -61,8 +61,8 @@ class ProcrastinateWorker(BackgroundService):
 
     Stopping:
         At its turn it fetches no more, and running jobs finish. Those that still run shortly before the service would
-        be cancelled are cut: they go back to the queue, other workers hear of them at once, and it counts neither as a
-        failure nor as an attempt. A blocking job is asked by ``context.should_abort()``, and goes back when it raises
+        be cancelled are aborted: they go back to the queue, other workers hear of them at once, and it counts neither
+        as a failure nor as an attempt. A blocking job is asked by ``context.should_abort()``, and goes back when it raises
         ``procrastinate.exceptions.JobAborted`` or `JobCutError`.
 
     Failures:
@@ -99,7 +99,7 @@ class ProcrastinateWorker(BackgroundService):
             stalled_after: How old its last heartbeat is when others take it for dead, and run its jobs again; at least
                 three times *heartbeat_every*.
             sweep_every: How often it looks for such jobs of others.
-            poll_every: How often it looks for jobs that it was not told of, such as those whose delay is over.
+            poll_every: How often it looks for jobs that it has not heard of, such as those whose delay is over.
             backoff: How long to wait until a new worker begins after one that has ended by itself.
             crash_limit: A job whose worker has gone so many times while it ran is failed.
             keep_failures: How many last errors are kept in memory, for `failed` and `recent`.
