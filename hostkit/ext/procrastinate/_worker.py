@@ -60,10 +60,10 @@ class ProcrastinateWorker(BackgroundService):
     The app is opened and closed with the service, unless it is open already.
 
     Stopping:
-        At its turn it fetches no more, and running jobs finish. Those that still run shortly before the service would
-        be cancelled are aborted: they go back to the queue, other workers hear of them at once, and it counts neither
-        as a failure nor as an attempt. A blocking job is asked by ``context.should_abort()``, and goes back when it raises
-        ``procrastinate.exceptions.JobAborted`` or `JobCutError`.
+        At its turn it fetches no more, and running jobs finish. Those that still run shortly before the service
+        would be cancelled are aborted: they go back to the queue, other workers hear of them at once, and it
+        counts neither as a failure nor as an attempt. A blocking job is asked by ``context.should_abort()``,
+        and goes back when it raises ``procrastinate.exceptions.JobAborted`` or `JobCutError`.
 
     Failures:
         A worker of the engine that ends by itself, as with a database that is away, is replaced after a backoff; its
