@@ -13,7 +13,7 @@ from children import HOSTKIT, Child
 from documents import ROOT, blocks
 from loguru import logger
 
-from hostkit import EndAction, HostBuilder, HostOptions, StoppingToken
+from hostkit import EndAction, HostBuilder, HostedService, HostOptions, StoppingToken
 from hostkit._config.event_log import LINES
 from hostkit._config.log_format import json_line
 from hostkit._core.registration import ServiceOptions
@@ -138,17 +138,17 @@ def test_the_json_line_is_one_of_the_tutorial(tmp_path: Path) -> None:
     assert list(printed.items()) == list(told.items())
 
 
-def test_every_option_has_a_line() -> None:
-    """The tables name each option of a host and of a service, with its default."""
+def test_every_option_of_a_service_has_a_line() -> None:
+    """The table names each option of `HostBuilder.add_service`, behind those of the host, and the default policies."""
     told = {names(cell)[0]: names(default) for cell, default, *_ in rows("settings.md")}
-    options = {field.name: field.default for field in fields(HostOptions)}
+    builder = HostBuilder(HostOptions())
+    builder.add_service(HostedService())
+    (registration,) = builder.build().registrations.values()
 
-    assert set(told) == {*options, *ServiceOptions.__annotations__, "name"}
-    words = {"None": "none", "True": "true", "False": "false"}
-    for name in options.keys() - {"application_name"}:  # made of the main module's name
-        default = str(getattr(HostOptions(), name))
-        assert told[name] == [words.get(default, default.removesuffix(".0"))], name
-    assert told["on_failure"] == [f"EndAction.{EndAction.STOP_HOST.name}"]
+    assert told.keys() - {field.name for field in fields(HostOptions)} == {*ServiceOptions.__annotations__, "name"}
+    for name in ("on_failure", "on_return"):
+        (default,) = told[name]
+        assert getattr(registration, name) is EndAction[default.removeprefix("EndAction.")]
 
 
 def test_every_line_of_an_event_has_a_level_of_the_table() -> None:
