@@ -54,7 +54,7 @@ builder = HostBuilder()
 queue = builder.add_service(JobQueue(on_lost=keep))
 
 
-@builder.service()
+@builder.service
 async def shop(stopping_token: StoppingToken) -> None:
     for name, at, args in take_up():
         await queue.enqueue_at(datetime.fromisoformat(at), JOBS[name], *args)

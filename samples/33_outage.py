@@ -34,7 +34,7 @@ builder = HostBuilder()
 queue = builder.add_service(JobQueue(concurrency=1, on_failed=wait_for_the_server))
 
 
-@builder.service()
+@builder.service
 async def shop(stopping_token: StoppingToken) -> None:
     await (await queue.enqueue(send, 1)).wait()
     down.add("mail")

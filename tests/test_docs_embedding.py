@@ -49,8 +49,8 @@ def health(port: int) -> str:
 
 def test_finds_the_programs() -> None:
     """No program is left out."""
-    assert len(PROGRAMS) == 8
-    assert len(COMMANDS) == 6
+    assert len(PROGRAMS) == 9
+    assert len(COMMANDS) == 7
 
 
 @pytest.mark.parametrize("title", COMMANDS)

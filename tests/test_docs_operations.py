@@ -1,5 +1,6 @@
 """What the page on operation shows agrees with hostkit: its defaults, its paths, its metrics; and its programs run."""
 
+import atexit
 import json
 import logging
 import re
@@ -242,7 +243,9 @@ async def test_the_page_can_be_mounted(name: str, anyio_backend_name: str, monke
     logger = logging.getLogger("litestar")
     for handler in list(logger.handlers):
         if isinstance(handler, QueueHandler):  # it has a thread, which ends with the process otherwise
-            handler.__dict__["listener"].stop()
+            listener = handler.__dict__["listener"]
+            listener.stop()
+            atexit.unregister(listener.stop)  # where Litestar would stop it a second time
             logger.removeHandler(handler)
 
     assert probe == (200, b"ok\n")

@@ -2,11 +2,17 @@
 
 import inspect
 import re
+import signal
+import socket
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import procrastinate
 import pytest
+from children import HOSTKIT, PATIENCE, Child
+from documents import ROOT, blocks
+from durable import directory
 
 from hostkit import Host
 from hostkit.ext import procrastinate as module
@@ -61,6 +67,30 @@ def test_the_names_are_there() -> None:
 def test_the_engine_can_delete_old_jobs() -> None:
     """The method that the manual names is one of the engine's, with that argument."""
     assert "nb_hours" in inspect.signature(procrastinate.manager.JobManager.delete_old_jobs).parameters
+
+
+def test_web_and_worker_apart_are_one_app() -> None:
+    """The three files of the guide: what the web process takes, the worker does, in the database that they share."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with directory() as folder:
+        for block in blocks(ROOT / "docs" / "howto" / "durable.md"):
+            code = block.text.replace("port=8000", f"port={port}")
+            (folder / block.file_name).write_text(code, encoding="utf-8")
+        with (
+            Child(*HOSTKIT, "run", "web.py", cwd=folder) as web,
+            Child(*HOSTKIT, "run", "worker.py", cwd=folder) as worker,
+        ):
+            assert web.wait_for(lambda line: "| hostkit | started" in line, within=4 * PATIENCE), web.text
+            with urlopen(Request(f"http://127.0.0.1:{port}/users/7", b""), timeout=PATIENCE) as response:
+                assert response.status == 200
+            done = worker.wait_for(lambda line: "welcome, user 7" in line, within=4 * PATIENCE)
+            web.send(signal.SIGTERM)
+            worker.send(signal.SIGTERM)
+            exit_codes = (web.end(), worker.end())
+
+    assert done, worker.text
+    assert exit_codes == (0, 0)
 
 
 def test_the_blocks_are_found() -> None:
