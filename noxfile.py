@@ -142,7 +142,7 @@ def covered(session: nox.Session, *arguments: str, report: str) -> None:
 @nox.session(python=OLDEST)
 def durable(session: nox.Session) -> None:
     """Run the tests of durable jobs, which start PostgreSQL servers, and ask for full coverage of what they test."""
-    session.install(f"{wheel(session)}[{EXTRAS}]", *group("test"))
+    session.install(f"{wheel(session)}[{EXTRAS}]", *group("test-durable"))
     if session.posargs:
         session.run("pytest", *session.posargs)
     else:
