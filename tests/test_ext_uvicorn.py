@@ -542,7 +542,7 @@ class TestFailedStart:
         """A startup that failed without an error is a failure too."""
         host, _, _ = hosted(App(lifespan="startup fails"))
 
-        with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="told of a failed startup, and raised no error")):
+        with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="reported a failed startup, and raised no error")):
             await host.start()
 
     async def test_a_stop_during_the_lifespans_start_ends_it(self) -> None:
