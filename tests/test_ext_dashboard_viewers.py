@@ -1,7 +1,9 @@
 """The streams: what a page that is open is sent, when, and at whose cost."""
 
+import itertools
 import math
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 import anyio
@@ -344,3 +346,24 @@ async def test_a_job_that_runs_is_no_change() -> None:
             taken = events.taken - before
 
     assert taken <= 4
+
+
+async def test_intervals_of_one_moment_are_no_change() -> None:
+    """Their next runs are reckoned anew at each reading, some microseconds apart, and in no order of theirs."""
+    readings = itertools.count()
+
+    def jittering() -> datetime:
+        return noon() + timedelta(microseconds=next(readings) * 617 % 1000)
+
+    def prepare(builder: HostBuilder) -> None:
+        scheduler = builder.add_service(Scheduler(now=jittering), name="intervals")
+        for number in range(20):
+            scheduler.add(nothing, Every(hours=1), name=f"job {number}")
+
+    async with scene(prepare) as found:
+        first = await found.client.get("/status.json")
+        await anyio.sleep(1)
+        second = await found.client.get("/status.json")
+
+    assert first.headers["etag"] == second.headers["etag"]
+    assert first.json()["at"] != second.json()["at"]

@@ -160,16 +160,16 @@ def _schedules(jobs: Sequence[Planned], urgent: set[tuple[str, str]], clocks: Cl
         return entry[:2]
 
     rows = []
-    for scheduler, job, upcoming in jobs:
+    for scheduler, job, planned in jobs:
+        # The next run of an interval is reckoned anew at each reading: jobs of the same instant would change places.
+        upcoming = None if planned is None else clocks.settled(planned, scheduler, job.name)
         due = float("inf") if upcoming is None else upcoming.timestamp()
         is_urgent = (short_name(scheduler), short_name(job.name)) in urgent
         rows.append((not is_urgent, due, scheduler, job, upcoming))
-    return [
-        _schedule(scheduler, job, upcoming, clocks) for _, _, scheduler, job, upcoming in sorted(rows, key=order)[:MOST]
-    ]
+    return [_schedule(scheduler, job, upcoming) for _, _, scheduler, job, upcoming in sorted(rows, key=order)[:MOST]]
 
 
-def _schedule(scheduler: str, job: ScheduledJob, upcoming: datetime | None, clocks: Clocks) -> JSON:
+def _schedule(scheduler: str, job: ScheduledJob, upcoming: datetime | None) -> JSON:
     rule, zone = _rule(job.schedule)
     history, runs = job.history, job.runs
     began = [run.started for run in runs if run.started is not None]
@@ -181,7 +181,7 @@ def _schedule(scheduler: str, job: ScheduledJob, upcoming: datetime | None, cloc
         "paused": job.paused,
         "running": len(runs),
         "running_since": iso(min(began)) if began else None,
-        "next_run": None if upcoming is None else clocks.steady(iso(upcoming), scheduler, job.name),
+        "next_run": None if upcoming is None else iso(upcoming),
         "last": run_json(history[-1] if history else None),
     }
 
