@@ -64,7 +64,7 @@ def _of_services(found: Findings) -> Iterator[Problem]:
             yield _problem("warn", "service", service.name, text, **_failure(service, found), action="restart")
         elif service.stalled:
             silent, allowed = service.silent_for or 0.0, service.heartbeat_timeout or 0.0
-            text = f"is stalled: silent for {_span(silent)}, allowed are {_span(allowed)}."
+            text = f"is stalled: silent for {_span(silent)}, more than {_span(allowed)}."
             where, since = short_lines(service.waiting_at), _ago(silent, found, service.name, "silent")
             yield _problem("warn", "service", service.name, text, where=where, since=since)
         elif service.state in RUNS and found.status.state is HostState.STARTED:
@@ -162,7 +162,7 @@ def _of_durable_jobs(found: Findings) -> Iterator[Problem]:
         recent = [job for job in jobs if job.at is not None and _seconds_since(job.at, found) < RECENT]
         if recent:
             last, number = recent[0], durable.counts.get(name, {}).get("failed", len(recent))
-            text = f"has {_jobs(number, 'failed')}; the last is {last.id} {short_name(last.task)}."
+            text = f"has {_jobs(number, 'failed')}; the last is {short_name(last.task)} (job {last.id})."
             why = None if last.error is None else cut(last.error)
             yield _problem("bad", "durable", name, text, why=why, since=last.at, action="retry-all")
 
@@ -182,7 +182,7 @@ def _ago(seconds: float, found: Findings, *key: str) -> str | None:
 
 
 def _job(job: Job[object]) -> str:
-    return f"{job.id} {short_name(job.name)}"
+    return f"{short_name(job.name)} (job {job.id})"
 
 
 def _jobs(number: int, adjective: str = "") -> str:

@@ -131,7 +131,7 @@ def _service(
     service: ServiceStatus, clocks: Clocks, role: str | None, scheduler: Scheduler | None, check: Exception | None
 ) -> JSON:
     name = service.name
-    unwell = words(check) if service.state in RUNS else None
+    unwell = words(check) if service.state in RUNS and not service.stalled else None
     return {
         "name": short_name(service.name),
         "kind": service.kind,
