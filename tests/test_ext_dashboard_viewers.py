@@ -179,6 +179,7 @@ class TestStream:
     async def test_leaves_no_task_behind(self) -> None:
         """A stream is the task of its own request."""
         async with scene() as found:
+            await anyio.wait_all_tasks_blocked()  # the queue and the scheduler have their tasks
             before = {task.id for task in anyio.get_running_tasks()}
             async with Events(found.client) as events:
                 await events.next("status")
