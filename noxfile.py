@@ -160,7 +160,8 @@ def servers(session: nox.Session) -> None:
 def browser(session: nox.Session) -> None:
     """Run the tests in Chromium against the wheel; root gets it from Debian's packages where it is missing.
 
-    Pictures of the page are left in the folder that SCREENSHOTS names.
+    Pictures of the page are left in the folder that SCREENSHOTS names. Those in the documents are made by
+    ``SCREENSHOTS=docs/images nox -s browser -- -k documents``.
     """
     if not any(map(shutil.which, CHROMIUM)):
         if not shutil.which("apt-get") or os.geteuid():

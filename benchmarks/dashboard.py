@@ -1,4 +1,4 @@
-"""What a dashboard costs its host while no page is open, while one is open, and at a scrape.
+"""What a dashboard costs its host while no page is open, while one is open, at a scrape, and under a crowd of clients.
 
 The host has as many services as scheduled jobs, a tenth as many queues, and nothing to do.
 """
@@ -24,8 +24,10 @@ SIZE = 100
 SETTLE = 1.0
 SECONDS = 10.0
 SCRAPES = 20
-CPU, WAKEUPS, SCRAPE = "CPU while idle", "wake-ups of the loop", "a scrape"
+TICK = 0.01
+CPU, WAKEUPS, SCRAPE, LATE = "CPU while idle", "wake-ups of the loop", "a scrape", "a tick is late, p99"
 WITHOUT, CLOSED, OPEN = "no dashboard", "no page is open", "one page is open"
+NO_CLIENT, STREAMS = "no client", "1,000 streams are asked for"
 READER = """
 import socket, sys
 with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as client:
@@ -33,6 +35,50 @@ with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as client:
     while client.recv(65536):
         pass
 """
+CROWD = """
+import socket, sys
+clients = []
+for _ in range(1000):
+    try:
+        client = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+        client.sendall(b"GET /events HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n")
+    except ConnectionError:
+        continue
+    clients.append(client)
+print("open", flush=True)
+import selectors
+selector = selectors.DefaultSelector()
+for client in clients:
+    client.setblocking(False)
+    selector.register(client, selectors.EVENT_READ)
+while selector.get_map():
+    for key, _ in selector.select():
+        try:
+            if key.fileobj.recv(65536):
+                continue
+        except ConnectionError:
+            pass
+        selector.unregister(key.fileobj)
+"""
+
+
+class Busy(BackgroundService):
+    """A service that is never the same in two snapshots."""
+
+    def __init__(self) -> None:
+        """Begin."""
+        self.late: list[float] = []
+
+    def details(self) -> dict[str, object]:
+        """Tell how far it is."""
+        return {"ticks": len(self.late)}
+
+    async def execute(self, stopping_token: StoppingToken) -> None:
+        """Tick until the stop."""
+        while not stopping_token.stop_requested:
+            due = anyio.current_time() + TICK
+            await anyio.sleep_until(due)
+            self.late.append(anyio.current_time() - due)
 
 
 class Idle(BackgroundService):
@@ -72,6 +118,33 @@ async def _run_scrape(size: int) -> Figures:
     dashboard = builder.add_service(Dashboard(builder, port=0))
     async with _host(builder, size):
         return {SCRAPE: await _scrape(dashboard.port)}
+
+
+def run_streams(size: int, contestant: str) -> Figures:
+    """Let a service tick beside a crowd of clients."""
+    logger.disable("hostkit")
+    return anyio.run(_run_streams, size, contestant)
+
+
+async def _run_streams(size: int, contestant: str) -> Figures:
+    builder = HostBuilder(HostOptions(log_level="ERROR"))
+    dashboard = builder.add_service(Dashboard(builder, port=0))
+    busy = builder.add_service(Busy())
+    async with _host(builder, size):
+        command = [sys.executable, "-c", CROWD, str(dashboard.port)]
+        crowd = await anyio.open_process(command) if contestant == STREAMS else None
+        try:
+            if crowd is not None:
+                assert crowd.stdout is not None
+                await crowd.stdout.receive()
+            begun = len(busy.late)
+            await anyio.sleep(SECONDS)
+        finally:
+            if crowd is not None:
+                crowd.kill()
+                await crowd.wait()
+    late = sorted(busy.late[begun:])
+    return {LATE: late[len(late) * 99 // 100] * 1000}
 
 
 def _host(builder: HostBuilder, size: int) -> Host:
@@ -152,6 +225,16 @@ MEASURES = (
         (Contestant(HOSTKIT, run_scrape),),
         baseline=HOSTKIT,
         budgets=(Budget(SCRAPE, SIZE, 10.0, to=None),),
+        requires="prometheus_client",
+    ),
+    Measure(
+        "streams",
+        "a service that ticks in a host with {size} services and jobs",
+        (Figure(LATE, "ms", per_item=False),),
+        (SIZE,),
+        tuple(Contestant(name, run_streams, (name,)) for name in (NO_CLIENT, STREAMS)),
+        baseline=NO_CLIENT,
+        budgets=(Budget(LATE, SIZE, 10.0, to=None, contestant=STREAMS),),
         requires="prometheus_client",
     ),
 )

@@ -7,6 +7,7 @@ from typing import NoReturn
 from hostkit import Host
 from hostkit._command.target import Target, load, make_host
 from hostkit._config.options import WrongSettingsError, default_dump_signal
+from hostkit._config.outside import asks_for_help
 from hostkit._core.host import runner_of
 from hostkit._process.owner import require_backend
 from hostkit._process.owner import run as run_process
@@ -14,25 +15,20 @@ from hostkit._process.signals import Signals
 from hostkit._values.errors import HostStateError, LoadError
 from hostkit._values.standard_error import write_error
 from hostkit._values.text import printable
-from hostkit.ext._additions import add_to, split_flags
+from hostkit.ext._additions import HELP, add_to, split_flags
 
 __all__ = ["main", "run"]
 
-USAGE = """\
+USAGE = f"""\
 usage: hostkit run TARGET [flags]            run a host until it is stopped
        hostkit show TARGET [flags] [--json]  show its services without starting anything
        hostkit run TARGET --help             show the flags of a target
        hostkit --version
 
-Flags of hostkit run itself, beside those of the target:
-  --dashboard [HOST:PORT]           add the dashboard, on 127.0.0.1:9000 if not said otherwise (or HOSTKIT_DASHBOARD)
-  --dashboard-actions               let the dashboard steer the host
-  --dashboard-token-file PATH       ask clients of the dashboard for the token in a file (or HOSTKIT_DASHBOARD_TOKEN)
-
 TARGET is package.module[:name], path/to/file.py[:name] or app.pyz; the name defaults to host, then builder, then build.
 It is a Host, a HostBuilder, or a function that returns either; a function with one parameter annotated with a
 HostSettings subclass gets those settings, and their fields are the flags.
-"""
+{HELP}"""
 
 WRONG_USAGE = 2
 
@@ -82,7 +78,7 @@ def _run(target: str | Target, arguments: Sequence[str], program: str) -> None:
         signals.on_dump(default_dump_signal(), _show_loading)
         try:
             flags, arguments = split_flags(arguments)
-            host = _host_of(target, arguments, program)
+            host = _host_of(target, arguments, program, HELP)
             require_backend(host.options.backend)
             add_to(host, flags)
         except (HostStateError, WrongSettingsError) as error:
@@ -98,10 +94,14 @@ def _show(name: str, arguments: Sequence[str]) -> None:
     sys.stdout.write(overview_json(host) if len(flags) < len(arguments) else overview(host))
 
 
-def _host_of(target: str | Target, arguments: Sequence[str], program: str) -> Host:
+def _host_of(target: str | Target, arguments: Sequence[str], program: str, more_help: str = "") -> Host:
     try:
         loaded = load(target) if isinstance(target, str) else target
         return make_host(loaded, arguments, program)
+    except SystemExit as leaving:
+        if not leaving.code and asks_for_help(arguments):  # the flags of the target have been shown
+            sys.stdout.write(more_help)
+        raise
     except (LoadError, WrongSettingsError) as error:
         _refuse(str(error))
 

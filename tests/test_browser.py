@@ -1,8 +1,10 @@
 """The dashboard's page in Chromium: what a person sees, does, and can do without a mouse, without sight or JavaScript.
 
-``nox -s browser`` runs these. Where SCREENSHOTS names a folder, pictures of the page are left there.
+``nox -s browser`` runs these. Where SCREENSHOTS names a folder, pictures of the page are left there; those in the
+documents are made by ``SCREENSHOTS=docs/images nox -s browser -- -k documents``.
 """
 
+import itertools
 import json
 import os
 import re
@@ -26,7 +28,9 @@ APP = Path(__file__).parent / "support" / "browser_app.py"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 TOKEN = "a-token-of-32-characters-or-so.."  # noqa: S105  # for tests
 LONG = "reconcile-outstanding-invoices-with-the-accounting-system-of-the-northern-subsidiary-and-notify-the-controllers"
+FOLDER = os.environ.get("SCREENSHOTS")
 PATIENCE = 30_000
+LARGEST_PICTURE = 200_000
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
@@ -64,7 +68,7 @@ class App:
 @pytest.fixture
 def app(tmp_path: Path) -> Iterator[App]:
     """A host in trouble."""
-    found = App(tmp_path)
+    found = App(tmp_path, "trouble")
     yield found
     found.end()
 
@@ -134,11 +138,12 @@ def ours(url: str, origin: str) -> bool:
     return url.startswith((f"{origin}/", "data:"))
 
 
-def picture(page: "Page", name: str) -> None:
-    """Leave a picture of the page, where pictures are wanted."""
-    folder = os.environ.get("SCREENSHOTS")
-    if folder:
-        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+def picture(page: "Page", name: str) -> bytes:
+    """Return a picture of the page, and leave it where pictures are wanted."""
+    taken = page.screenshot(full_page=True)
+    if FOLDER:
+        Path(FOLDER).joinpath(f"{name}.png").write_bytes(taken)
+    return taken
 
 
 def check_accessibility(page: "Page") -> None:
@@ -197,6 +202,39 @@ class TestLook:
 
         assert re.match(r"5 services run\. Next: notify-0 in [45] min\. Nothing has failed since the start", calm)
         assert page.title() == "orders-worker: running"
+
+    def test_of_a_host_with_one_service(self, tmp_path: Path, open_page: Open) -> None:
+        """What it has is shown, and what it has not is said in a line each."""
+        app = App(tmp_path, "single")
+        try:
+            for scheme, width in itertools.product(("light", "dark"), (1600, 1280, 390)):
+                page = open_page(app.url, width=width, scheme=scheme)
+                heading(page, "All is well")
+                calm = page.locator(".verdict .soft").inner_text()
+                empty = page.locator(".empty").all_inner_texts()
+                picture(page, f"single-{scheme}-{width}")
+
+                assert re.match(r"2 services run\. Nothing has failed since the start", calm)
+                assert [text.partition(".")[0] for text in empty] == ["No schedules", "No queues"]
+                assert page.evaluate("document.documentElement.scrollWidth") <= width
+            check_accessibility(page)
+        finally:
+            app.end()
+
+    @pytest.mark.parametrize(("name", "scheme", "width"), [("page-light", "light", 1040), ("page-dark", "dark", 390)])
+    def test_of_the_documents(self, tmp_path: Path, open_page: Open, name: str, scheme: str, width: int) -> None:
+        """The pictures in the documents show a service that restarts, and jobs that failed."""
+        app = App(tmp_path, "orders")
+        try:
+            page = open_page(app.url, width=width, scheme=scheme)
+            page.locator(".problems >> text=has 2 failed jobs").wait_for()
+            app.child.send(signal.SIGUSR2)
+            heading(page, "2 things are wrong")
+            taken = picture(page, name)
+        finally:
+            app.end()
+
+        assert len(taken) < LARGEST_PICTURE
 
     def test_the_title_and_the_icon_say_it_too(self, app: App, open_page: Open) -> None:
         """Among many tabs, the one that is not well can be found."""

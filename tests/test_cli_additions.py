@@ -18,11 +18,21 @@ from process_child import Child, Outcome, command
 from hostkit import BackgroundService, HostBuilder, HostedService, HostOptions, HostState, StoppingToken
 from hostkit._config.options import WrongSettingsError
 from hostkit._core.host import put_first
-from hostkit.ext._additions import DashboardFlags, _free_port, _split_address, add_to, split_flags
+from hostkit.ext._additions import (
+    ACTIONS,
+    DASHBOARD,
+    HELP,
+    TOKEN_FILE,
+    DashboardFlags,
+    _free_port,
+    _split_address,
+    add_to,
+    split_flags,
+)
 
 APP = """
 import os
-from hostkit import HostBuilder, HostOptions
+from hostkit import HostBuilder, HostOptions, HostSettings
 from hostkit.ext.systemd import SystemdNotifier
 
 builder = HostBuilder()
@@ -49,6 +59,14 @@ def speaks():
     global speaking
     speaking = made.build()
     return speaking
+
+
+class Chosen(HostSettings):
+    size: int = 3
+
+
+def chosen(settings: Chosen):
+    return HostBuilder(settings)
 
 
 def ends():
@@ -238,6 +256,21 @@ def test_the_usage_names_the_flags(directory: Path) -> None:
         outcome = child.ends()
 
     assert "--dashboard-token-file PATH" in "\n".join(outcome.output)
+
+
+@pytest.mark.parametrize("target", ["app", "app:speaks", "app:chosen"])
+def test_the_help_of_a_target_lists_the_flags(directory: Path, target: str) -> None:
+    """They are in it once, after those of the target and of the host; `show`, which does not know them, has none."""
+    with command(hostkit(target, "--help"), directory=directory) as child:
+        outcome = child.ends()
+    with command([*hostkit()[:-1], "show", target, "--help"], directory=directory) as child:
+        shown = "\n".join(child.ends().output)
+    text = "\n".join(outcome.output)
+
+    assert (outcome.code, outcome.errors) == (0, "")
+    assert text == f"{shown.replace('hostkit show', 'hostkit run')}\n{HELP.rstrip()}"
+    assert [text.count(f"  {flag} ") for flag in (DASHBOARD, ACTIONS, TOKEN_FILE)] == [1, 1, 1]
+    assert max(map(len, HELP.splitlines())) < 80
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no systemd on Windows")

@@ -53,6 +53,14 @@ class TestSchedules:
         assert said == "Run of hourly began."
         assert len(history) == 1
 
+    async def test_a_name_that_has_no_encoding(self) -> None:
+        """It is answered by number."""
+        async with scene() as found:
+            found.scheduler.add(nothing, Every(hours=1), name="\ud800")
+            said = await done(found, "pause", kind="schedule", name="\ud800")
+
+        assert said == "\ud800 is paused."
+
     async def test_pause_and_resume(self) -> None:
         """A schedule is paused, and resumed."""
         async with scene() as found:
@@ -211,9 +219,9 @@ class TestQueues:
         assert said == "Job 1 is forgotten."
         assert not found.queue.failed
 
-    @pytest.mark.parametrize("number", [99, None, "1", True, 1.0, [1]])
-    async def test_a_job_that_is_not_there(self, number: object) -> None:
-        """A number that is none, or none any more."""
+    @pytest.mark.parametrize("number", [99, None, -1, 10**30])
+    async def test_a_job_that_is_not_there(self, number: int | None) -> None:
+        """A number that no job has, or has any more."""
         async with scene() as found:
             await (await found.queue.enqueue(fail)).wait()
             status, why = await refused(found, "requeue", kind="queue", name="mail", id=number)
@@ -303,6 +311,11 @@ class TestServices:
             ("requeue", {"kind": "schedule", "name": "hourly"}, 400, "requeue is nothing that a schedule can do"),
             ("retry", {"kind": "durable", "name": "mail"}, 409, "durable worker 'mail' is not there any more"),
             ("explode", {"kind": "service", "name": "worker"}, 404, "there is no action 'explode'"),
+            ("requeue", {"kind": "queue", "name": "mail", "id": "1"}, 400, 'id is a number, got "1"'),
+            ("requeue", {"kind": "queue", "name": "mail", "id": True}, 400, "id is a number, got true"),
+            ("requeue", {"kind": "queue", "name": "mail", "id": 1.0}, 400, "id is a number, got 1.0"),
+            ("restart", {"kind": [], "name": "worker"}, 400, "kind is text, got []"),
+            ("stop", {"name": {}}, 400, "name is text, got {}"),
         ],
     )
     async def test_what_cannot_be_done(self, verb: str, target: dict[str, Any], status: int, why: str) -> None:

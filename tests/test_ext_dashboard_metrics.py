@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -11,13 +12,14 @@ from dashboard_durable import Engine
 from dashboard_host import Scene, dashboard_of, fail, forever, nothing, scene
 from puppet import QUIET, Puppet
 
-from hostkit import EndAction, Host, HostBuilder, HostOptions, Restart
+from hostkit import Backoff, EndAction, Host, HostBuilder, HostOptions, Restart
 from hostkit.jobs import JobQueue
 from hostkit.scheduling import Every, Scheduler
 
 pytestmark = pytest.mark.needs("starlette", "prometheus_client")
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+AFTER_TEN = Restart(backoff=Backoff(initial=10, jitter=0))
 Values = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -156,6 +158,57 @@ async def test_in_every_phase(phase: str) -> None:
     assert sum(value for name, value in found.items() if name[0] == "host_state") == 1
     assert (("host_start_time_seconds",) in found) is (phase != "created")
     assert (("host_stop_duration_seconds",) in found) is (phase == "stopped")
+
+
+@pytest.mark.parametrize(
+    ("state", "script", "options"),
+    [
+        ("starting", {"start": 10}, {}),
+        ("started", {}, {}),
+        (
+            "restarting",
+            {"run": 0.5, "fails": "execute"},
+            {"on_failure": AFTER_TEN},
+        ),
+        ("stalled", {"run": 0, "drain": 10}, {"heartbeat_timeout": 1}),
+        ("failed", {"run": 0.5, "fails": "execute"}, {"on_failure": EndAction.IGNORE}),
+    ],
+)
+async def test_in_every_state_of_a_service(state: str, script: dict[str, Any], options: dict[str, Any]) -> None:
+    """Exactly one state is set; whether it is stalled, and what that makes of the host, is told beside it."""
+    from asgi_client import Client
+
+    from hostkit.ext.dashboard import dashboard_app
+
+    builder = HostBuilder(QUIET)
+    client = Client(dashboard_app(builder))
+    builder.add_service(Puppet(**script), name="only", **options)
+    host = builder.build()
+    async with anyio.create_task_group() as group:
+        group.start_soon(host.start)
+        await anyio.sleep(2)
+        found = parse((await client.get("/metrics")).text)
+        group.cancel_scope.cancel()
+        with anyio.CancelScope(shield=True):
+            await host.stop()
+
+    assert [name[2] for name, value in found.items() if name[:2] == ("service_state", "only") and value] == [
+        "started" if state == "stalled" else state
+    ]
+    assert found["service_stalled", "only"] == (state == "stalled")
+    assert found["host_ready",] == (state != "starting")
+    assert found["host_healthy",] == (state in {"starting", "started", "failed"})
+
+
+async def test_while_a_stop_is_announced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """During the stop delay the host is started, and not ready."""
+    async with scene() as found:
+        announced = replace(found.host.status(), seconds_to_stop=4.2, stop_reason="signal SIGTERM", ready=False)
+        monkeypatch.setattr(Host, "status", lambda self, lines: announced)
+        values = parse(await scrape(found))
+        monkeypatch.undo()
+
+    assert (values["host_state", "started"], values["host_ready",]) == (1, 0)
 
 
 async def test_ten_thousand_jobs_are_five_hundred_names() -> None:

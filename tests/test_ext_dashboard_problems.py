@@ -81,7 +81,7 @@ async def test_a_service_that_is_stalled() -> None:
     began = datetime.fromisoformat(status["at"]) - datetime.fromisoformat(status["problems"][0]["since"])
     assert began.total_seconds() == pytest.approx(200, abs=1)
     assert [(each["level"], each["name"], each["text"], each["action"]) for each in during] == [
-        ("warn", "sync", "is stalled: silent for 3 min, allowed are 60 s.", None)
+        ("warn", "sync", "is stalled: silent for 3 min, more than 60 s.", None)
     ]
     assert after == []
 
@@ -159,7 +159,7 @@ async def test_jobs_that_failed() -> None:
         after = await found.status()
 
     assert [(each["level"], each["kind"], each["text"], each["why"], each["action"]) for each in during] == [
-        ("bad", "queue", "has 2 failed jobs; the last is 2 fail.", "RuntimeError: second", "requeue-all")
+        ("bad", "queue", "has 2 failed jobs; the last is fail (job 2).", "RuntimeError: second", "requeue-all")
     ]
     assert after["problems"] == []
     assert after["queues"][0]["counts"]["failed"] == 2
@@ -174,7 +174,7 @@ async def test_jobs_that_were_lost() -> None:
     after = await problems(found)
 
     assert [(each["level"], each["kind"], each["text"], each["action"]) for each in after] == [
-        ("bad", "queue", "has lost 2 jobs at the last stop; the last is 12 forever.", None)
+        ("bad", "queue", "has lost 2 jobs at the last stop; the last is forever (job 12).", None)
     ]
 
 
@@ -230,7 +230,14 @@ async def test_durable_jobs_that_failed() -> None:
         status = await found.status()
 
     assert [tuple(each.values()) for each in shown] == [
-        ("bad", "durable", "durable", "has 2 failed jobs; the last is 7 welcome.", "SMTPError: refused", "retry-all")
+        (
+            "bad",
+            "durable",
+            "durable",
+            "has 2 failed jobs; the last is welcome (job 7).",
+            "SMTPError: refused",
+            "retry-all",
+        )
     ]
     assert [(row["service"], row["queue"], row["counts"]) for row in status["durable"]] == [
         ("durable", "mail, letters", {"failed": 2, "todo": 1}),

@@ -1,7 +1,9 @@
 """The streams: what a page that is open is sent, when, and at whose cost."""
 
+import itertools
 import math
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 import anyio
@@ -177,11 +179,10 @@ class TestStream:
     async def test_leaves_no_task_behind(self) -> None:
         """A stream is the task of its own request."""
         async with scene() as found:
-            await anyio.wait_all_tasks_blocked()  # the services have their tasks
+            await anyio.wait_all_tasks_blocked()  # the queue and the scheduler have their tasks
             before = {task.id for task in anyio.get_running_tasks()}
             async with Events(found.client) as events:
                 await events.next("status")
-            await anyio.wait_all_tasks_blocked()
             after = {task.id for task in anyio.get_running_tasks()}
 
         assert after <= before
@@ -346,3 +347,24 @@ async def test_a_job_that_runs_is_no_change() -> None:
             taken = events.taken - before
 
     assert taken <= 4
+
+
+async def test_intervals_of_one_moment_are_no_change() -> None:
+    """Their next runs are reckoned anew at each reading, some microseconds apart, and in no order of theirs."""
+    readings = itertools.count()
+
+    def jittering() -> datetime:
+        return noon() + timedelta(microseconds=next(readings) * 617 % 1000)
+
+    def prepare(builder: HostBuilder) -> None:
+        scheduler = builder.add_service(Scheduler(now=jittering), name="intervals")
+        for number in range(20):
+            scheduler.add(nothing, Every(hours=1), name=f"job {number}")
+
+    async with scene(prepare) as found:
+        first = await found.client.get("/status.json")
+        await anyio.sleep(1)
+        second = await found.client.get("/status.json")
+
+    assert first.headers["etag"] == second.headers["etag"]
+    assert first.json()["at"] != second.json()["at"]

@@ -19,6 +19,14 @@ DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 9000
 NEEDED = ("prometheus_client", "starlette", "uvicorn")
 NEXT_PORTS = 20
 """How many ports are tried in development."""
+HELP = """\
+
+options of the dashboard, or HOSTKIT_DASHBOARD and HOSTKIT_DASHBOARD_TOKEN:
+  --dashboard [HOST:PORT]       a page, probes, metrics (on 127.0.0.1:9000)
+  --dashboard-actions           let the page steer the host
+  --dashboard-token-file PATH   a file with the token that clients must send
+"""
+"""What ``hostkit run TARGET --help`` shows after the flags of the target."""
 OFF = ("", "0", "false", "no", "off")
 
 

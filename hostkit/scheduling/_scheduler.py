@@ -181,7 +181,8 @@ class Scheduler(BackgroundService):
         jobs = self._registry.entries()
         running = [run for job in jobs for run in job.records()]
         never = [job.name for job in jobs if job.engine is not None and job.due_at is None]
-        counts = {str(outcome): sum(job.counts[outcome] for job in jobs) for outcome in Outcome}
+        taken = [job.counts for job in jobs]
+        counts = {str(outcome): sum(each[outcome] for each in taken) for outcome in Outcome}
         return {
             "jobs": len(jobs),
             "running": len(running),

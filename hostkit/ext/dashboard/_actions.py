@@ -1,5 +1,6 @@
 """The actions of the page: what each does, its answer, and why it may be refused."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 
@@ -8,7 +9,7 @@ from loguru import logger
 
 from hostkit import Host, HostkitError, HostState
 from hostkit.ext.dashboard._history import find_schedule
-from hostkit.ext.dashboard._text import cut, printable, short_name
+from hostkit.ext.dashboard._text import printable, short_name, shortened
 from hostkit.ext.dashboard._view import DurableWorker, HostView, named
 from hostkit.jobs import Job, JobQueue, QueueFullError
 from hostkit.scheduling import ScheduledJob, Scheduler
@@ -23,6 +24,7 @@ RESTART_PATIENCE = 5.0
 """Seconds that a service that has stopped has to be ready again, until the client gets its answer."""
 MOST_DURABLE = 500
 """How many durable jobs one request retries."""
+FIELDS = {"kind": str, "name": str, "scheduler": str, "id": int}
 
 
 class ActionError(Exception):
@@ -53,15 +55,21 @@ class Actions:
             ActionError: It cannot be performed.
         """
         if verb not in VERBS:
-            message = f"there is no action {cut(verb, 50)!r}"
+            message = f"there is no action {shortened(verb, 50)!r}"
             raise ActionError(message, HTTPStatus.NOT_FOUND)
+        for field, kind in FIELDS.items():
+            if asked.get(field) is not None and type(asked[field]) is not kind:  # true is no number
+                message = (
+                    f"{field} is {'a number' if kind is int else 'text'}, got {shortened(json.dumps(asked[field]), 50)}"
+                )
+                raise ActionError(message, HTTPStatus.BAD_REQUEST)
         host = self._view.host
         state = HostState.CREATED if host is None else host.lifetime.state
         if host is None or state is not HostState.STARTED:
             message = PHASES.get(state, "the host has not started yet")
             raise ActionError(message)
         target = " ".join(str(asked[key]) for key in ("kind", "name", "id") if asked.get(key) is not None)
-        logger.info("dashboard: {} {} for {}", verb, cut(printable(target), 300), peer)
+        logger.info("dashboard: {} {} for {}", verb, shortened(printable(target), 300), peer)
         try:
             return await self._perform(host, verb, asked, peer)
         except (HostkitError, ValueError) as error:
@@ -116,7 +124,7 @@ class Actions:
         if verb == "requeue-all":
             return _requeue_all(name, queue.failed)
         number = asked.get("id")
-        job = queue.job(number) if type(number) is int else None
+        job = queue.job(number) if isinstance(number, int) else None
         if job is None:
             raise _gone({"name": number}, "job")
         if verb == "cancel":
@@ -138,7 +146,7 @@ class Actions:
         self._view.durable.forget()
         if verb == "retry-all":
             return await _retry_all(name, worker)
-        if type(number) is not int or verb not in {"retry", "delete"}:
+        if not isinstance(number, int) or verb not in {"retry", "delete"}:
             raise _impossible(verb, "a durable job")
         try:
             done = await (worker.retry(number) if verb == "retry" else worker.delete(number))
@@ -200,7 +208,7 @@ def _summary(name: str, number: int, refused: Sequence[Exception]) -> str:
 
 def _gone(asked: Asked, kind: str) -> ActionError:
     name = asked.get("name", "")
-    return ActionError(f"{kind} {cut(repr(name), 200)} is not there any more")
+    return ActionError(f"{kind} {shortened(repr(name), 200)} is not there any more")
 
 
 def _impossible(verb: str, what: str) -> ActionError:

@@ -10,7 +10,7 @@ from loguru import logger
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from hostkit import Host, HostBuilder, HostState
@@ -222,7 +222,7 @@ class DashboardApp:
             done = await self._actions.perform(request.path_params["verb"], asked, peer_of(request))
         except ActionError as error:
             return error_response(error.status, str(error))
-        return JSONResponse({"done": done})
+        return Response(json.dumps({"done": done}), media_type="application/json")  # ASCII, whatever is in a name
 
     async def _sign_in(self, request: Request) -> Response:
         if not self._guard.asks_token:

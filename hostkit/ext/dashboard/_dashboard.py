@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hostkit.ext.asgi import ASGIApp
 
 LONGEST_MOUNTED_STREAM = 10.0
-"""How long the stop of a server may be held by a page that is open: it does not tell its apps that it stops."""
+"""How long the stop of a server may be held by a page that is open: it does not notify its apps that it stops."""
 DRAIN = 2
 """Seconds that requests have at the stop."""
 MOST_CONNECTIONS = 200
@@ -33,14 +33,14 @@ class Dashboard(BackgroundService):
     unless *actions* is true.
 
     Stopping:
-        Open pages are told that the host has ended. Requests have 2 s, then their connections are cut.
+        Open pages hear that the host has ended. Requests have 2 s, then their connections are closed.
 
     Attributes:
         port: The port; when it is 0, the one that was chosen at the start.
     """
 
     shows_host = True
-    """Told from other services by this: it is not restarted from its own page."""
+    """Known from other services by this: it is not restarted from its own page."""
 
     def __init__(  # noqa: PLR0913  # one for each option
         self,
@@ -117,7 +117,7 @@ class Dashboard(BackgroundService):
             group.cancel_scope.cancel()
 
     async def stop(self) -> None:
-        """Cut what is left; it is for the host to call."""
+        """Close what is left; it is for the host to call."""
         await self._server.stop()
 
     def _end_streams(self) -> None:

@@ -123,7 +123,7 @@ class EventLog:
             case ServiceStopped() if self.last(event.service) != "failed":  # which says it all
                 self._add(event, "stopped", f"took {_seconds(event.duration)}")
             case _:
-                pass  # told by the state that it has
+                pass  # the state says that it has
 
     def _add(self, event: ServiceEvent, what: str, text: str, where: str | None = None) -> None:
         entries = self.entries.setdefault(event.service, deque(maxlen=FOR_EACH))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from hostkit import HostState, HostStatus, ServiceState
 from hostkit.ext.dashboard._events import EventLog
-from hostkit.ext.dashboard._text import cut, hostkit_version
+from hostkit.ext.dashboard._text import hostkit_version, shortened
 from hostkit.ext.dashboard._viewers import LoopLag
 from hostkit.jobs import JobQueue, JobState
 from hostkit.scheduling import Outcome, ScheduledJob
@@ -178,7 +178,7 @@ def _planned(run: object) -> datetime | None:
 
 def _label(name: str) -> str:
     # A name that no encoding has would make the whole answer fail.
-    return cut(name, LONGEST_LABEL).encode(errors="backslashreplace").decode()
+    return shortened(name, LONGEST_LABEL).encode(errors="backslashreplace").decode()
 
 
 def _gauge(name: str, text: str, samples: Iterable[Sample], *labels: str) -> Family:

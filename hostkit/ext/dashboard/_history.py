@@ -6,7 +6,7 @@ from typing import Any
 
 from hostkit import EndAction, Host, Restart
 from hostkit.ext.dashboard._snapshot import JSON, run_json
-from hostkit.ext.dashboard._text import LONGEST_TEXT, cut, line_of, short_name, words
+from hostkit.ext.dashboard._text import LONGEST_TEXT, line_of, short_name, shortened, words
 from hostkit.ext.dashboard._view import Clocks, DurableJob, HostView, iso, named
 from hostkit.jobs import Job, JobQueue, JobState
 from hostkit.scheduling import ScheduledJob
@@ -112,7 +112,7 @@ def _run(run: object) -> JSON:
 
 
 def _options(job: ScheduledJob) -> JSON:
-    facts: JSON = {"scheduled": cut(str(job.schedule)), "overlap": job.overlap.value, "missed": job.missed.value}
+    facts: JSON = {"scheduled": shortened(str(job.schedule)), "overlap": job.overlap.value, "missed": job.missed.value}
     for name, seconds in (("grace", job.grace), ("timeout", job.timeout), ("jitter", job.jitter or None)):
         if seconds is not None:
             facts[name] = f"{seconds:g} s"
@@ -151,11 +151,8 @@ def _job(job: Job[object], clocks: Clocks, *verbs: str) -> JSON:
 
 
 def _of_durable(jobs: Sequence[DurableJob]) -> list[JSON]:
-    items = [
-        _item(
-            job.at, "failed", f"after {job.attempts} attempts" + ("" if job.error is None else f": {cut(job.error)}"),
-            id=job.id, name=short_name(job.task), actions=["retry", "delete"],
-        )
-        for job in jobs
-    ]  # fmt: skip
+    items = []
+    for job in jobs:
+        text = f"after {job.attempts} attempts" + ("" if job.error is None else f": {shortened(job.error)}")
+        items.append(_item(job.at, "failed", text, id=job.id, name=short_name(job.task), actions=["retry", "delete"]))
     return [_group("Failed for good", items, MOST)]

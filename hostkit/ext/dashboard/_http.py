@@ -56,7 +56,7 @@ def error_response(status: int, words: str, headers: Iterable[tuple[str, str]] =
 
 
 async def refuse(request: Request, error: Exception) -> Response:  # noqa: ARG001  # Starlette's
-    """Return the answer for what a route has raised; a stranger is not told what it was."""
+    """Return the answer for what a route has raised; a stranger does not learn what it was."""
     if isinstance(error, RefusedError):
         return error_response(error.status, error.words, error.headers)
     if isinstance(error, HTTPException):

@@ -43,7 +43,7 @@ class HostCollector(Collector):
     def sharing(cls, view: HostView, lag: LoopLag) -> "HostCollector":
         """Return one that shares what the page knows of a host."""
         collector = cls.__new__(cls)
-        collector._take(view, lag)
+        collector._take(view, lag)  # noqa: SLF001  # its own class
         return collector
 
     def _take(self, view: HostView, lag: LoopLag) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from hostkit import HostState, HostStatus, ServiceState, ServiceStatus
-from hostkit.ext.dashboard._text import cut, line_of, short_lines, short_name, words
+from hostkit.ext.dashboard._text import line_of, short_lines, short_name, shortened, words
 from hostkit.ext.dashboard._view import Clocks, HostView, iso
 from hostkit.jobs import Job, JobQueue
 from hostkit.scheduling import Outcome, ScheduledJob
@@ -64,7 +64,7 @@ def _of_services(found: Findings) -> Iterator[Problem]:
             yield _problem("warn", "service", service.name, text, **_failure(service, found), action="restart")
         elif service.stalled:
             silent, allowed = service.silent_for or 0.0, service.heartbeat_timeout or 0.0
-            text = f"is stalled: silent for {_span(silent)}, allowed are {_span(allowed)}."
+            text = f"is stalled: silent for {_span(silent)}, more than {_span(allowed)}."
             where, since = short_lines(service.waiting_at), _ago(silent, found, service.name, "silent")
             yield _problem("warn", "service", service.name, text, where=where, since=since)
         elif service.state in RUNS and found.status.state is HostState.STARTED:
@@ -76,7 +76,7 @@ def _of_services(found: Findings) -> Iterator[Problem]:
 def _failure(service: ServiceStatus, found: Findings) -> Problem:
     failures = [each for each in found.view.events.entries.get(service.name, ()) if each.what == "failed"]
     return {
-        "why": None if service.last_failure is None else cut(service.last_failure),
+        "why": None if service.last_failure is None else shortened(service.last_failure),
         "where": failures[-1].where if failures else short_lines(service.waiting_at),
         "since": found.clocks.instant(failures[-1].first_at)
         if failures
@@ -111,7 +111,7 @@ def _of_schedules(found: Findings) -> Iterator[Problem]:
                 "warn",
                 "schedule",
                 job.name,
-                cut(text),
+                shortened(text),
                 since=found.clocks.steady(found.status.started_at, "started"),
                 **more,
             )
@@ -162,8 +162,8 @@ def _of_durable_jobs(found: Findings) -> Iterator[Problem]:
         recent = [job for job in jobs if job.at is not None and _seconds_since(job.at, found) < RECENT]
         if recent:
             last, number = recent[0], durable.counts.get(name, {}).get("failed", len(recent))
-            text = f"has {_jobs(number, 'failed')}; the last is {last.id} {short_name(last.task)}."
-            why = None if last.error is None else cut(last.error)
+            text = f"has {_jobs(number, 'failed')}; the last is {short_name(last.task)} (job {last.id})."
+            why = None if last.error is None else shortened(last.error)
             yield _problem("bad", "durable", name, text, why=why, since=last.at, action="retry-all")
 
 
@@ -182,7 +182,7 @@ def _ago(seconds: float, found: Findings, *key: str) -> str | None:
 
 
 def _job(job: Job[object]) -> str:
-    return f"{job.id} {short_name(job.name)}"
+    return f"{short_name(job.name)} (job {job.id})"
 
 
 def _jobs(number: int, adjective: str = "") -> str:

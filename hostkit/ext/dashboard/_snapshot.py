@@ -10,13 +10,13 @@ from typing import Any
 
 from hostkit import Host, HostState, HostStatus, ServiceStatus
 from hostkit.ext.dashboard._problems import RUNS, Findings, Planned, find_problems
-from hostkit.ext.dashboard._text import cut, details, hostkit_version, short_lines, short_name, words
+from hostkit.ext.dashboard._text import details, hostkit_version, short_lines, short_name, shortened, words
 from hostkit.ext.dashboard._view import Clocks, DurableWorker, HostView, iso
 from hostkit.jobs import JobQueue
 from hostkit.scheduling import Run, Schedule, ScheduledJob, Scheduler
 
 MOST = 500
-"""How many of each list are shown; ``totals`` tells how many there are."""
+"""How many of each list are shown; ``totals`` has how many there are."""
 MOST_PROBLEMS = 100
 SHORT_ERROR = 300
 
@@ -93,7 +93,7 @@ def take(
 
 
 def run_json(run: Run | None, limit: int = SHORT_ERROR) -> JSON | None:
-    """Return a run of a scheduled job, its error cut at *limit* characters."""
+    """Return a run of a scheduled job, its error shortened to *limit* characters."""
     if run is None:
         return None
     error = words(run.error)
@@ -102,8 +102,8 @@ def run_json(run: Run | None, limit: int = SHORT_ERROR) -> JSON | None:
         "started": None if run.started is None else iso(run.started),
         "duration": run.duration,
         "outcome": None if run.outcome is None else run.outcome.value,
-        "reason": None if run.reason is None else cut(run.reason, limit),
-        "error": None if error is None else cut(error, limit),
+        "reason": None if run.reason is None else shortened(run.reason, limit),
+        "error": None if error is None else shortened(error, limit),
     }
 
 
@@ -116,7 +116,7 @@ def _host(host: Host, status: HostStatus, clocks: Clocks, loop_lag: float | None
         "started_at": clocks.steady(status.started_at, "started"),
         "ready": status.ready,
         "healthy": status.healthy,
-        "stop_reason": None if status.stop_reason is None else cut(status.stop_reason, SHORT_ERROR),
+        "stop_reason": None if status.stop_reason is None else shortened(status.stop_reason, SHORT_ERROR),
         "exit_code": status.exit_code,
         "seconds_to_stop": _tenths(status.seconds_to_stop),
         "seconds_to_cancel": _tenths(status.seconds_to_cancel),
@@ -131,7 +131,7 @@ def _service(
     service: ServiceStatus, clocks: Clocks, role: str | None, scheduler: Scheduler | None, check: Exception | None
 ) -> JSON:
     name = service.name
-    unwell = words(check) if service.state in RUNS else None
+    unwell = words(check) if service.state in RUNS and not service.stalled else None
     return {
         "name": short_name(service.name),
         "kind": service.kind,
@@ -146,10 +146,10 @@ def _service(
         "restart_at": clocks.steady(service.restart_at, name, "restart"),
         "stalled": service.stalled,
         "silent_for": round(service.silent_for) if service.stalled and service.silent_for is not None else None,
-        "last_failure": None if service.last_failure is None else cut(service.last_failure, SHORT_ERROR),
+        "last_failure": None if service.last_failure is None else shortened(service.last_failure, SHORT_ERROR),
         "last_failure_at": clocks.steady(service.last_failure_at, name, "failure"),
         "waiting_at": short_lines(service.waiting_at),
-        "check": None if unwell is None else cut(unwell, SHORT_ERROR),
+        "check": None if unwell is None else shortened(unwell, SHORT_ERROR),
         # What a scheduler and a queue do has rows of its own.
         "details": {} if role in {"scheduler", "queue"} else details(service.details),
     }
@@ -160,16 +160,16 @@ def _schedules(jobs: Sequence[Planned], urgent: set[tuple[str, str]], clocks: Cl
         return entry[:2]
 
     rows = []
-    for scheduler, job, upcoming in jobs:
+    for scheduler, job, planned in jobs:
+        # The next run of an interval is reckoned anew at each reading: jobs of the same instant would change places.
+        upcoming = None if planned is None else clocks.settled(planned, scheduler, job.name)
         due = float("inf") if upcoming is None else upcoming.timestamp()
         is_urgent = (short_name(scheduler), short_name(job.name)) in urgent
         rows.append((not is_urgent, due, scheduler, job, upcoming))
-    return [
-        _schedule(scheduler, job, upcoming, clocks) for _, _, scheduler, job, upcoming in sorted(rows, key=order)[:MOST]
-    ]
+    return [_schedule(scheduler, job, upcoming) for _, _, scheduler, job, upcoming in sorted(rows, key=order)[:MOST]]
 
 
-def _schedule(scheduler: str, job: ScheduledJob, upcoming: datetime | None, clocks: Clocks) -> JSON:
+def _schedule(scheduler: str, job: ScheduledJob, upcoming: datetime | None) -> JSON:
     rule, zone = _rule(job.schedule)
     history, runs = job.history, job.runs
     began = [run.started for run in runs if run.started is not None]
@@ -181,7 +181,7 @@ def _schedule(scheduler: str, job: ScheduledJob, upcoming: datetime | None, cloc
         "paused": job.paused,
         "running": len(runs),
         "running_since": iso(min(began)) if began else None,
-        "next_run": None if upcoming is None else clocks.steady(iso(upcoming), scheduler, job.name),
+        "next_run": None if upcoming is None else iso(upcoming),
         "last": run_json(history[-1] if history else None),
     }
 
@@ -190,7 +190,7 @@ def _schedule(scheduler: str, job: ScheduledJob, upcoming: datetime | None, cloc
 def _rule(schedule: Schedule) -> tuple[str, str | None]:
     """Return a schedule in words, and its zone, which the page shows on a line of its own; an interval has none."""
     zone = None if schedule.period is not None else schedule.tz
-    return cut(str(schedule).replace(f" {zone}", ""), SHORT_ERROR), zone
+    return shortened(str(schedule).replace(f" {zone}", ""), SHORT_ERROR), zone
 
 
 def _queue(name: str, queue: JobQueue) -> JSON:

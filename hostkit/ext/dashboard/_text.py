@@ -26,7 +26,7 @@ def hostkit_version() -> str:
     return version("hostkit-py")
 
 
-def cut(text: str, limit: int = LONGEST_TEXT) -> str:
+def shortened(text: str, limit: int = LONGEST_TEXT) -> str:
     """Return the first *limit* characters of *text*, and how many more there are."""
     return text if len(text) <= limit else f"{text[:limit]}… {len(text) - limit:,} more"
 
@@ -53,13 +53,13 @@ def words(error: BaseException | None) -> str | None:
     except Exception as failure:  # noqa: BLE001  # whatever a user's __str__ does
         message = f"<no words: {type(failure).__name__}>"
     name = type(error).__name__
-    return cut(f"{name}: {message}" if message else name)
+    return shortened(f"{name}: {message}" if message else name)
 
 
 @lru_cache(maxsize=2_000)
 def short_lines(lines: str | None) -> str | None:
     """Return lines of code, ``/srv/app/stock/sync.py:141 in merge``, without the folders above the package."""
-    return None if lines is None else cut("; ".join(map(_short_line, lines.split("; "))))
+    return None if lines is None else shortened("; ".join(map(_short_line, lines.split("; "))))
 
 
 def line_of(error: BaseException | None) -> str | None:
@@ -79,9 +79,9 @@ def details(values: Mapping[str, object]) -> dict[str, str | float]:
     shown: dict[str, str | float] = {}
     for key, value in islice(values.items(), MOST_DETAILS):
         if isinstance(value, str):
-            shown[cut(str(key), LONGEST_DETAIL)] = cut(value, LONGEST_DETAIL)
+            shown[shortened(str(key), LONGEST_DETAIL)] = shortened(value, LONGEST_DETAIL)
         elif isinstance(value, int | float) and abs(value) < LARGEST_NUMBER:  # neither NaN nor infinite
-            shown[cut(str(key), LONGEST_DETAIL)] = value
+            shown[shortened(str(key), LONGEST_DETAIL)] = value
     return shown
 
 

@@ -68,11 +68,11 @@ class Clocks:
         """Take the reading in *status*."""
         self.now = datetime.fromisoformat(status.at)
         self.loop_time = status.loop_time
-        self._steady: dict[object, tuple[datetime, str]] = {}
-        self._before = {} if before is None else before._steady
+        self._steady: dict[object, datetime] = {}
+        self._before = {} if before is None else before._steady  # noqa: SLF001  # its own class
         self._began = self.now - timedelta(seconds=status.loop_time or 0.0)
-        if before is not None and abs(self._began - before._began) < DRIFT:
-            self._began = before._began
+        if before is not None and abs(self._began - before._began) < DRIFT:  # noqa: SLF001  # its own class
+            self._began = before._began  # noqa: SLF001  # its own class
 
     def instant(self, time: float | None) -> str | None:
         """Return a time of the loop's clock as an instant (ISO 8601, UTC)."""
@@ -82,14 +82,15 @@ class Clocks:
 
     def steady(self, instant: str | None, *key: object) -> str | None:
         """Return *instant*, or the text that *key* had in the previous reading if both are nearly equal."""
-        if instant is None:
-            return None
-        found = datetime.fromisoformat(instant)
+        return None if instant is None else iso(self.settled(datetime.fromisoformat(instant), *key))
+
+    def settled(self, instant: datetime, *key: object) -> datetime:
+        """Return *instant*, or what *key* had in the previous reading if both are nearly equal."""
         known = self._before.get(key)
-        if known is None or abs(found - known[0]) >= DRIFT:
-            known = found, instant
+        if known is None or abs(instant - known) >= DRIFT:
+            known = instant
         self._steady[key] = known
-        return known[1]
+        return known
 
     def age(self, time: float | None) -> float:
         """Return how many seconds ago a time of the loop's clock was; 0 if it is not known."""
@@ -142,7 +143,7 @@ class HostView:
     Attributes:
         source: The builder, or the host.
         events: What has happened to it.
-        durable: What its durable workers have told.
+        durable: What its durable workers have reported.
     """
 
     def __init__(self, source: HostBuilder | Host) -> None:
