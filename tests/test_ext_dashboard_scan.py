@@ -24,9 +24,9 @@ pytestmark = [pytest.mark.servers, pytest.mark.needs("starlette", "prometheus_cl
 
 DOCS = Path(__file__).parent.parent / "docs"
 SCANNER = Path(sysconfig.get_path("scripts")) / "schemathesis"
-OPTIONS = ["--generation-deterministic", "--max-examples=15", "--warnings=off", "--no-color"]
+OPTIONS = ["--generation-deterministic", "--max-examples=10", "--warnings=off", "--no-color"]
 NAMES = ["worker", "mail", "scheduler", "hourly", "letters"]
-ACTIONS = ["--include-path=/actions/{verb}", "--phases=fuzzing"]
+ACTIONS = "--include-path=/actions/{verb}"
 """All that there is to see of a dashboard that is read-only."""
 CONFIG = """
 [[operations]]
@@ -34,8 +34,10 @@ include-path = "/actions/{verb}"
 # Which verbs a service has is not in the description.
 checks.positive_data_acceptance.expected-statuses = [200, 400, 401, 403, 404, 409]
 """
-ALL_BUT_STOP = ["--exclude-path=/actions/stop"]
+ALL_BUT_STOP = "--exclude-path=/actions/stop"
 """What is sent there is the end of the scan."""
+AT_RANDOM = "--phases=fuzzing"
+"""Without the edges of each value and what each path must refuse: tried once, of a dashboard that has everything."""
 
 
 def description(folder: Path) -> Path:
@@ -66,15 +68,23 @@ def build(*, token: str | None, actions: bool) -> tuple[Host, Dashboard]:
     return host, dashboard
 
 
-@pytest.mark.parametrize("token", [None, TOKEN], ids=["without-token", "with-token"])
-@pytest.mark.parametrize(("actions", "paths"), [(False, ACTIONS), (True, ALL_BUT_STOP)], ids=["read-only", "actions"])
+@pytest.mark.parametrize(
+    ("actions", "token", "options"),
+    [
+        (False, None, [ACTIONS, AT_RANDOM]),
+        (True, TOKEN, [ALL_BUT_STOP]),
+        (False, TOKEN, [ACTIONS, AT_RANDOM]),
+        (True, None, [ALL_BUT_STOP, AT_RANDOM]),
+    ],
+    ids=["read-only", "actions, token", "read-only, token", "actions"],
+)
 def test_answers_are_as_they_are_described(  # noqa: PLR0917  # pytest fills them
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     figure: Callable[[str], None],
-    token: str | None,
     actions: bool,  # noqa: FBT001
-    paths: list[str],
+    token: str | None,
+    options: list[str],
 ) -> None:
     """Statuses, types, headers and bodies are those of the description; what is wrong is refused."""
     monkeypatch.setattr("hostkit.ext.dashboard._guard.TRIES_AT_ONCE", 1_000_000)  # the scanner tries wrong tokens
@@ -84,7 +94,7 @@ def test_answers_are_as_they_are_described(  # noqa: PLR0917  # pytest fills the
         headers = [f"--header=Origin: {url}", *([f"--header=Authorization: Bearer {token}"] if token else [])]
         (config := tmp_path / "schemathesis.toml").write_text(CONFIG)
         scanner: list[str | Path] = [SCANNER, f"--config-file={config}", "run", description(tmp_path), f"--url={url}"]
-        with Child(*scanner, *headers, *OPTIONS, *paths, cwd=tmp_path) as scan:
+        with Child(*scanner, *headers, *OPTIONS, *options, cwd=tmp_path) as scan:
             exit_code = scan.end(120)
         state = host.lifetime.state
 
