@@ -7,6 +7,8 @@
   ``nox -s servers`` runs them, the other sessions leave them out with ``-m "not servers and …"``.
 - ``@pytest.mark.durable`` is for tests with PostgreSQL servers, all of them in ``tests/durable``: likewise.
 - ``@pytest.mark.browser`` is for tests in a browser: likewise.
+- ``@pytest.mark.long`` is for tests that do the same hundreds of times, or look at no code that runs: they run on the
+  oldest Python alone.
 """
 
 import gc
@@ -47,6 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "servers: run with real servers, which `nox -s servers` installs")
     config.addinivalue_line("markers", "browser: run in Chromium, driven by what `nox -s browser` installs")
     config.addinivalue_line("markers", "durable: run with PostgreSQL servers of their own, as `nox -s durable` does")
+    config.addinivalue_line("markers", "long: run on the oldest Python alone")
     config.addinivalue_line("markers", "needs(*modules): the optional modules without which the test cannot run")
     installed = [name for name in EXTRAS if find_spec(name)]
     if WITHOUT_EXTRAS and installed:

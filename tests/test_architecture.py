@@ -17,6 +17,8 @@ from structure import Module, circles, floors, module_graph, read, room, room_gr
 
 import hostkit
 
+pytestmark = pytest.mark.long
+
 PACKAGE = Path(hostkit.__file__).parent
 ROOT = Path(__file__).parent.parent
 INSIDE = (ROOT / "docs" / "inside.md").read_text(encoding="utf-8")

@@ -19,6 +19,8 @@ sys.path.append(sys.argv[1])  # behind what is installed
 from benchmarks import _work, cold, dashboard, durable, token
 from benchmarks.__main__ import all_measures
 
+pytestmark = pytest.mark.long
+
 _work.SETTLE = _work.WINDOW = 0.01
 _work.LARGE = _work.REPEATED = 1
 _work.Ticking.PERIOD = 0.02

@@ -58,6 +58,7 @@ def suite(pytester: pytest.Pytester) -> pytest.Pytester:
     return pytester
 
 
+@pytest.mark.long
 @pytest.mark.needs("trio")
 def test_finds_every_kind_of_leak(suite: pytest.Pytester) -> None:
     """A thread, a descriptor, a signal handler or a task that a test leaves behind fails it, by name."""

@@ -676,6 +676,7 @@ async def test_every_call_raises_a_new_group_over_the_same_failures() -> None:
     assert first.exceptions == second.exceptions
 
 
+@pytest.mark.long
 async def test_ten_thousand_services() -> None:
     """Many services start and stop; the event loop turns meanwhile."""
     builder = HostBuilder(QUIET)

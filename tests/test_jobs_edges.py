@@ -141,6 +141,7 @@ class TestInstants:
             assert total(queue) == 0
             queue.enqueue_nowait(nothing)
 
+    @pytest.mark.long
     async def test_the_first_and_the_last(self) -> None:
         """The first instant is past, the last one never comes."""
         queue = JobQueue()
@@ -410,6 +411,7 @@ class Session:
         assert sum(counts.values()) == len({job.id for job in self.jobs})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("backend", ["asyncio", pytest.param("trio", marks=pytest.mark.needs("trio"))])
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(

@@ -341,6 +341,7 @@ class TestThreads:
             # No checkpoint: the loop has not seen it yet.
         assert diary.names == ["thread"]
 
+    @pytest.mark.long
     @pytest.mark.real_time
     @pytest.mark.parametrize("capacity", [100_000, 100])
     async def test_loses_and_doubles_nothing(self, capacity: int, frequent_switches: None) -> None:

@@ -14,6 +14,8 @@ from contextlib import ExitStack
 import pytest
 from process_child import BACKENDS, Child, ForkServer, Outcome
 
+pytestmark = pytest.mark.long
+
 pytest_plugins = ["process_fixtures"]
 
 TRIALS = int(os.environ.get("SIGTERM_TRIALS", "1000"))

@@ -166,6 +166,7 @@ class Caller:
                     assert scheduler.jobs.get(job.name) is not job
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("backend", ["asyncio", pytest.param("trio", marks=pytest.mark.needs("trio"))])
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(before=steps, during=steps, after=steps)

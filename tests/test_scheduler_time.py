@@ -219,6 +219,7 @@ class TestIntervals:
 
         assert ticks.minutes == []
 
+    @pytest.mark.long
     async def test_are_spread_by_chance(self) -> None:
         """With `jitter` each run is put off by a little, and the grid stays where it is."""
         timed = Timed()
@@ -351,6 +352,7 @@ class TestCalendars:
         assert ticks.minutes == [60]
         assert next_run is None
 
+    @pytest.mark.long
     async def test_are_spread_by_chance(self) -> None:
         """With `jitter` each run is put off by a little, and the plan stays as it is."""
         timed = Timed()

@@ -14,7 +14,7 @@ import pytest
 from hostkit import BackgroundService, Host, HostBuilder, HostedService, HostFailedError, HostOptions, StoppingToken
 
 # Nothing here waits for a time to pass, so no virtual one is needed.
-pytestmark = pytest.mark.real_time
+pytestmark = [pytest.mark.real_time, pytest.mark.long]
 QUIET = HostOptions(log_level="CRITICAL")
 CYCLES = 3_000
 # Until caches are full and the interpreter has specialized its code.

@@ -25,6 +25,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_waiting, "PATIENCE", 0.3)
 
 
+@pytest.mark.long
 async def test_a_month_of_minutes() -> None:
     """Time begins at 0 and jumps from timer to timer, each at exactly its own instant."""
     began = anyio.current_time()
