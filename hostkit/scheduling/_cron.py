@@ -131,6 +131,10 @@ class Cron(CalendarSchedule):
         msg = "no date is like that"
         raise OverflowError(msg)
 
+    def _runs_on(self, on: date) -> bool:
+        weekday, length = monthrange(on.year, on.month)
+        return on.month in self._months and self._is_on(on.day, length, (weekday + on.day - 1) % 7)
+
     def _is_on(self, day: int, length: int, weekday: int) -> bool:
         """Return whether it runs on the *day* of a month of *length* days, which is a *weekday* (0 for Monday)."""
         by_day = (
