@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[1]
 
 RUN = """
@@ -18,8 +20,6 @@ from importlib.util import find_spec
 sys.path.append(sys.argv[1])  # behind what is installed
 from benchmarks import _work, cold, dashboard, durable, token
 from benchmarks.__main__ import all_measures
-
-pytestmark = pytest.mark.long
 
 _work.SETTLE = _work.WINDOW = 0.01
 _work.LARGE = _work.REPEATED = 1
