@@ -251,6 +251,19 @@ class TestNextRun:
 
 
 class TestSteering:
+    @pytest.mark.parametrize("schedule", [Daily("09:10"), Every(minutes=10)])
+    async def test_of_jobs_that_are_due_together_one_is_removed(self, schedule: Schedule) -> None:
+        """The others run at their instant."""
+        timed = Timed()
+        jobs = [timed.scheduler.add(nothing, schedule) for _ in range(5)]
+
+        async with timed.running():
+            await anyio.sleep(MINUTE)
+            jobs[1].remove()
+            await anyio.sleep(10 * MINUTE)
+
+        assert [len(job.history) for job in jobs] == [1, 0, 1, 1, 1]
+
     async def test_a_paused_job_is_left_out(self) -> None:
         """Runs that are due while a job is paused are left out and kept in the history; it then goes on on its grid."""
         timed = Timed()

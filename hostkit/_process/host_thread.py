@@ -90,8 +90,7 @@ class HostThread:
         self._require_outside("stop()", "it would wait for itself; call lifetime.request_stop()")
         self._end("HostThread.stop() was called")
         atexit.unregister(self._stop_at_exit)
-        if self._lifecycle is not None:
-            self._host.raise_outcome()
+        self._host.raise_outcome()
 
     def __enter__(self) -> Self:
         """Return the started host's thread."""
