@@ -66,6 +66,7 @@ if not FOUND:
 os.environ["PATH"] = os.pathsep.join([*(str(path.parent) for path in FOUND.values()), os.environ["PATH"]])
 OLDEST = next(iter(FOUND))
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+DEBIAN = ("chromium", "fonts-dejavu-core")
 
 
 def group(name: str) -> list[str]:
@@ -168,7 +169,7 @@ def browser(session: nox.Session) -> None:
         if not shutil.which("apt-get") or os.geteuid():
             session.error("Chromium is missing: install it (sudo apt-get install chromium) and run this once more")
         session.run("apt-get", "update", "-qq", external=True)
-        session.run("apt-get", "install", "-qq", "--yes", "--no-install-recommends", "chromium", external=True)
+        session.run("apt-get", "install", "-qq", "--yes", "--no-install-recommends", *DEBIAN, external=True)
     session.install(f"{wheel(session)}[{EXTRAS}]", *group("test-browser"))
     session.run("pytest", "-n", "2", "-m", "browser", *session.posargs)
 
