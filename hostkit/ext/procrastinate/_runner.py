@@ -136,9 +136,10 @@ class Runner:
                 await _statements.notify(self._app, jobs.keys() - held)
             except Exception as error:  # noqa: BLE001  # the database is away; the sweep does not need this
                 logger.debug("cannot see what has become of jobs that were aborted: {!r}", error)
-        back = [name_of(job) for job in self.running.returned if job.id not in held]
+        # By number, as a worker may fetch one that has given up once more, before it hears of the stop.
+        back = {job.id: name_of(job) for job in self.running.returned if job.id not in held}
         if back:
-            logger.info("back in the queue: {}", ", ".join(back))
+            logger.info("back in the queue: {}", ", ".join(back.values()))
         if held:
             raise JobsNotReturnedError([name_of(jobs[number]) for number in sorted(held)], self._settings.stalled_after)
 
