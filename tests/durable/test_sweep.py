@@ -146,6 +146,7 @@ async def test_a_job_that_takes_its_worker_down_is_failed_in_the_end(any_databas
                 await until(lambda: any_database.states() == ["succeeded"])
                 any_database.execute("UPDATE procrastinate_jobs SET status = 'doing', worker_id = NULL")
             await until(lambda: any_database.states() == ["failed"])
+            await until(lambda: worker.details()["crashed"])  # counted when the database has answered
             details = worker.details()
             assert await worker.retry(number)
             await until(lambda: any_database.states() == ["succeeded"])
