@@ -15,12 +15,17 @@ nox.needs_version = ">=2025.5.1"
 # uv installs in a fraction of the time; where it is not there, nox falls back.
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.error_on_external_run = True
-nox.options.sessions = ["lint", "typing", "tests", "servers", "minimal", "build", "docs"]
+nox.options.sessions = ["lint", "typing", "tests", "servers", "durable", "browser", "minimal", "build", "docs"]
 
 ROOT = Path(__file__).parent
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 VERSIONS = ("3.11", "3.12", "3.13", "3.14")
 CODE = ("hostkit", "samples", "tests", "benchmarks", "noxfile.py")
+# What the session `durable` tests.
+DURABLE = "*/hostkit/ext/procrastinate/*,*/hostkit/ext/local_postgres.py"
+LEFT_OUT = "left out here, as sessions of their own run them: the tests with real servers, PostgreSQL, or a browser"
+WITHOUT_SERVERS = "not servers and not durable and not browser"
+SHORT = f"{WITHOUT_SERVERS} and not long"
 EXTRAS = ",".join(PYPROJECT["project"]["optional-dependencies"])
 
 
@@ -60,6 +65,8 @@ if not FOUND:
 # nox looks a version up on the path and takes the first name that fits.
 os.environ["PATH"] = os.pathsep.join([*(str(path.parent) for path in FOUND.values()), os.environ["PATH"]])
 OLDEST = next(iter(FOUND))
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+DEBIAN = ("chromium", "fonts-dejavu-core")
 
 
 def group(name: str) -> list[str]:
@@ -94,37 +101,54 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def typing(session: nox.Session) -> None:
-    """Check types, strictly."""
+    """Check types: everything strictly by mypy, and the package by pyright as many a user's editor does."""
     session.install(f".[{EXTRAS}]", *group("typing"))
     session.run("mypy")
+    session.run("pyright", "--pythonpath", session.bin + "/python")
 
 
 @nox.session(python=list(FOUND))
 def tests(session: nox.Session) -> None:
     """Run all tests against the wheel, on every Python found, and ask for full coverage on the oldest.
 
-    Those with real servers are left to the session ``servers``. With arguments of your own
-    (``nox -s tests-3.12 -- tests/test_host.py``) nothing is left out, and coverage is not asked for.
+    Those with real servers, with PostgreSQL and in a browser are left to the sessions ``servers``, ``durable`` and
+    ``browser``. With arguments of your own (``nox -s tests-3.12 -- tests/test_host.py``) nothing is left out, and
+    coverage is not asked for.
     """
     session.install(f"{wheel(session)}[{EXTRAS}]", *group("test"))
     if session.posargs:
         session.run("pytest", *session.posargs)
         return
     if session.python != OLDEST:  # measuring takes half the time again, and finds the same
-        session.log("left out here, as the session 'servers' runs them: the tests with real servers")
-        session.run("pytest", "-n", "4", "-m", "not servers")
+        session.log(f"{LEFT_OUT}; and what does the same hundreds of times, which {OLDEST} does")
+        session.run("pytest", "-n", "4", "-m", SHORT)
         return
 
+    session.log(LEFT_OUT)
+    covered(session, "-n", "4", "-m", WITHOUT_SERVERS, report=f"--omit={DURABLE}")
+
+
+def covered(session: nox.Session, *arguments: str, report: str) -> None:
+    """Run the tests and ask for full coverage of what the *report* is on."""
     # coverage's .pth file starts it in every process of the environment, so the command is plain `pytest`.
     data = Path(session.create_tmp()) / "coverage"
     coverage = {"COVERAGE_FILE": str(data.resolve()), "COVERAGE_PROCESS_START": str(ROOT / "pyproject.toml")}
     for leftover in data.parent.glob("coverage*"):
         leftover.unlink()
-    session.log("left out here, as the session 'servers' runs them: the tests with real servers")
-    session.run("pytest", "-n", "4", "-m", "not servers", env=coverage)
+    session.run("pytest", *arguments, env=coverage)
     measured = {"COVERAGE_FILE": coverage["COVERAGE_FILE"]}
     session.run("coverage", "combine", "--quiet", env=measured)
-    session.run("coverage", "report", env=measured)
+    session.run("coverage", "report", report, env=measured)
+
+
+@nox.session(python=OLDEST)
+def durable(session: nox.Session) -> None:
+    """Run the tests of durable jobs, which start PostgreSQL servers, and ask for full coverage of what they test."""
+    session.install(f"{wheel(session)}[{EXTRAS}]", *group("test-durable"))
+    if session.posargs:
+        session.run("pytest", *session.posargs)
+    else:
+        covered(session, "-n", "2", "-m", "durable", report=f"--include={DURABLE}")
 
 
 @nox.session
@@ -135,11 +159,27 @@ def servers(session: nox.Session) -> None:
 
 
 @nox.session(python=OLDEST)
+def browser(session: nox.Session) -> None:
+    """Run the tests in Chromium against the wheel; root gets it from Debian's packages where it is missing.
+
+    Pictures of the page are left in the folder that SCREENSHOTS names. Those in the documents are made by
+    ``SCREENSHOTS=docs/images nox -s browser -- -k documents``.
+    """
+    if not any(map(shutil.which, CHROMIUM)):
+        if not shutil.which("apt-get") or os.geteuid():
+            session.error("Chromium is missing: install it (sudo apt-get install chromium) and run this once more")
+        session.run("apt-get", "update", "-qq", external=True)
+        session.run("apt-get", "install", "-qq", "--yes", "--no-install-recommends", *DEBIAN, external=True)
+    session.install(f"{wheel(session)}[{EXTRAS}]", *group("test-browser"))
+    session.run("pytest", "-n", "2", "-m", "browser", *session.posargs)
+
+
+@nox.session(python=OLDEST)
 def minimal(session: nox.Session) -> None:
     """Run the tests that need no extra on the oldest dependencies, with nothing else installed."""
     oldest = [requirement.replace(">=", "==") for requirement in PYPROJECT["project"]["dependencies"]]
     session.install(str(wheel(session)), *oldest, *group("test-minimal"))
-    session.run("pytest", "-n", "4", "-m", "not servers", *session.posargs, env={"TEST_WITHOUT_EXTRAS": "1"})
+    session.run("pytest", "-n", "4", "-m", SHORT, *session.posargs, env={"TEST_WITHOUT_EXTRAS": "1"})
 
 
 @nox.session(python=OLDEST, default=False)
@@ -160,15 +200,18 @@ def build(session: nox.Session) -> None:
     (built,) = target.glob("*.whl")
     names = zipfile.ZipFile(built).namelist()
     strangers = [name for name in names if not name.startswith(("hostkit/", "hostkit_py-"))]
-    if strangers or "hostkit/py.typed" not in names:
-        session.error(f"{built.name}: strangers {strangers}, py.typed {'hostkit/py.typed' in names}")
+    missing = {f"hostkit/{name}" for name in ("py.typed", "ext/dashboard/page.html", "ext/dashboard/sign_in.html")}
+    missing.difference_update(names)
+    if strangers or missing:
+        session.error(f"{built.name}: strangers {strangers}, missing {sorted(missing)}")
 
 
 @nox.session(python=OLDEST)
 def docs(session: nox.Session) -> None:
-    """Build the site; a warning is an error. It is in ``build/site`` then."""
+    """Build the site, and look over it; a warning is an error. It is in ``build/site`` then."""
     session.install(f"{wheel(session)}[{EXTRAS}]", *group("docs"))
     session.run("sphinx-build", "-q", "-W", "--keep-going", "-b", "html", "docs", "build/site")
+    session.run("python", "tests/check_site.py", "build/site")
 
 
 @nox.session(python=OLDEST, default=False)

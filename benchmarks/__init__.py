@@ -1,28 +1,31 @@
-"""hostkit beside the same work done by hand, and beside named peers: ``python -m benchmarks [names…]``.
+"""hostkit beside the same work done by hand, and beside peers: ``python -m benchmarks --help``.
 
-A benchmark is a module here whose name has no underscore in front, with one function::
+A module whose name has no underscore in front has measures::
 
-    def measure(rounds: int) -> list[Row]: ...
-
-It tells `interleave` of its contestants. A contestant is a function without parameters that does the work once, checks
-that it was done, and returns its figures by name; lower is better. One of the contestants is the baseline, which the
-others' ratios are to: ``"raw anyio"``, the same work by hand with anyio on asyncio, unless told. Work whose memory is
-measured, or that must not see what the contestant before it has left behind, runs in a child process of its own::
-
-    def measure(rounds: int) -> list[Row]:
-        return interleave(
+    MEASURES = (
+        Measure(
             "ticks",
-            {
-                "hostkit": lambda: in_child(run_hostkit, 10_000),
-                "raw anyio": lambda: in_child(run_raw, 10_000),
-            },
-            rounds,
-            units={"CPU a tick": "µs"},
-            budgets={("hostkit", "CPU a tick"): 0.6},
-        )
+            "{size} jobs, each every second",
+            (Figure("CPU per run", "µs"),),
+            sizes=(1_000, 10_000),
+            contestants=(
+                Contestant("raw anyio", ticks_raw),
+                Contestant("hostkit", ticks_hostkit),
+            ),
+            budgets=(Budget("CPU per run", 10_000, 0.6),),
+        ),
+    )
 
 
-    def run_hostkit(jobs: int) -> Figures: ...
+    def ticks_hostkit(count: int) -> Figures: ...
 
-A peer that is not installed is left out: ask `installed`. Nothing that a benchmark starts outlives it.
+Each run of a contestant is a child process that calls its function once; the function does the work, checks that it was
+done, and returns its figures, where less is better. Contestants take turns, round after round. The tables show medians,
+ratios of medians, and between which limits the ratios within a round were.
+
+- `benchmarks._measure`: what these words mean, as dataclasses.
+- `benchmarks._work`: the work that all contestants of a measure do, and the clocks around it.
+- `benchmarks._runner`: the rounds and the child processes. `benchmarks._environments`: where peers are installed.
+- `benchmarks._report`: ratios, budgets, growth, and the tables.
+- ``benchmarks/peers``: a module for each peer, which its own environment imports. ``benchmarks/apps``: whole programs.
 """

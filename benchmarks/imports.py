@@ -5,42 +5,42 @@ import sys
 import time
 from statistics import median
 
-from benchmarks._measure import Figures, Row, child_environment, interleave
+from benchmarks._measure import HOSTKIT, Budget, Contestant, Figure, Figures, Measure
+from benchmarks._runner import child_environment
 
-PAIRS = 7
 UNWANTED = ("asyncio", "loguru", "pydantic", "trio")
+PAIRS = 7
+FIGURE = "over bare Python"
 
 
-def measure(rounds: int) -> list[Row]:
-    """Import in child processes, each beside a bare one."""
-    code = f"import sys, hostkit; print([name for name in {UNWANTED!r} if name in sys.modules])"
-    found = subprocess.run([sys.executable, "-c", code], env=child_environment(), stdout=subprocess.PIPE, check=True)
-    assert found.stdout == b"[]\n", found.stdout
-    return interleave(
-        "import",
-        {
-            "hostkit": lambda: cost("import hostkit"),
-            "anyio": lambda: cost("import anyio"),
-            "asyncio": lambda: cost("import asyncio"),
-        },
-        rounds,
-        units={"over bare Python": "ms"},
-        baseline="anyio",
-        budgets={("hostkit", "over bare Python"): 2.0},
-    )
-
-
-def cost(statement: str) -> Figures:
-    """Return what *statement* adds to a bare interpreter, from start to exit."""
+def cost(pairs: int, module: str) -> Figures:
+    """Return what the import of *module* adds to a bare interpreter, from start to exit."""
+    if module == HOSTKIT:
+        code = f"import sys, hostkit; print([name for name in {UNWANTED!r} if name in sys.modules])"
+        command = [sys.executable, "-c", code]
+        found = subprocess.run(command, env=child_environment(), stdout=subprocess.PIPE, check=True)
+        assert found.stdout.strip() == b"[]", found.stdout
     bare, loaded = [], []
-    for _ in range(PAIRS):
-        bare.append(process("pass"))
-        loaded.append(process(statement))
-    return {"over bare Python": (median(loaded) - median(bare)) * 1000}
+    for _ in range(pairs):
+        bare.append(_seconds("pass"))
+        loaded.append(_seconds(f"import {module}"))
+    return {FIGURE: (median(loaded) - median(bare)) * 1000}
 
 
-def process(code: str) -> float:
-    """Return how long a process that runs *code* takes."""
+def _seconds(code: str) -> float:
     began = time.perf_counter()
     subprocess.run([sys.executable, "-c", code], env=child_environment(), check=True)
     return time.perf_counter() - began
+
+
+MEASURES = (
+    Measure(
+        "imports",
+        "import, the median of {size} processes",
+        (Figure(FIGURE, "ms", per_item=False),),
+        (PAIRS,),
+        tuple(Contestant(module, cost, (module,)) for module in ("anyio", "asyncio", HOSTKIT)),
+        baseline="anyio",
+        budgets=(Budget(FIGURE, PAIRS, 2.0, to="anyio"),),
+    ),
+)

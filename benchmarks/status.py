@@ -2,30 +2,16 @@
 
 import json
 import time
-from dataclasses import asdict
-from functools import partial
+from dataclasses import asdict, fields
 from statistics import median
 
 import anyio
 
-from benchmarks._measure import Figures, Row, in_child, interleave
-from hostkit import BackgroundService, HostBuilder, HostOptions, ServiceState, ServiceStatus, StoppingToken
+from benchmarks._measure import HOSTKIT, Budget, Contestant, Figure, Figures, Measure
+from hostkit import BackgroundService, HostBuilder, HostOptions, StoppingToken
 
-SERVICES = 1_000
 CALLS = 30
-STATUS, ROWS = "host.status()", "rows alone"
-
-
-def measure(rounds: int) -> list[Row]:
-    """Ask a host with a thousand services."""
-    return interleave(
-        f"status of {SERVICES:,} services",
-        {ROWS: partial(in_child, run_rows), STATUS: partial(in_child, run_status)},
-        rounds,
-        units={"a call": "ms"},
-        baseline=ROWS,
-        limits={(STATUS, "a call"): 5.0},
-    )
+ROWS, FIGURE = "rows alone", "a call"
 
 
 class Waiting(BackgroundService):
@@ -41,48 +27,44 @@ class Waiting(BackgroundService):
             pass
 
 
-def run_status() -> Figures:
-    """Measure hostkit in this process."""
-    return anyio.run(_status)
+def run_status(count: int, *, rows_alone: bool = False) -> Figures:
+    """Ask a host for its status, or make copies of the rows of one."""
+
+    async def main() -> Figures:
+        builder = HostBuilder(HostOptions(log_level="ERROR"))
+        builder.add_services(*(Waiting() for _ in range(count)))
+        async with builder.build() as host:
+            await anyio.wait_all_tasks_blocked()
+            status = host.status()
+            assert len(status.services) == count
+            assert all("in Waiting.work" in (row.waiting_at or "") for row in status.services)
+            assert json.loads(json.dumps(asdict(status)))["ready"]
+            values = [{field.name: getattr(row, field.name) for field in fields(row)} for row in status.services]
+            make = type(status.services[0])
+            took = []
+            for _ in range(CALLS):
+                began = time.perf_counter()
+                rows = tuple(make(**row) for row in values) if rows_alone else host.status().services
+                took.append(time.perf_counter() - began)
+                assert len(rows) == count
+        return {FIGURE: median(took) * 1000}
+
+    return anyio.run(main)
 
 
-async def _status() -> Figures:
-    builder = HostBuilder(HostOptions(log_level="ERROR"))
-    builder.add_services(*(Waiting() for _ in range(SERVICES)))
-    host = builder.build()
-    async with host:
-        await anyio.wait_all_tasks_blocked()
-        status = host.status()
-        assert len(status.services) == SERVICES
-        assert all("in Waiting.work" in (row.waiting_at or "") for row in status.services)
-        assert json.loads(json.dumps(asdict(status)))["ready"]
-        took = []
-        for _ in range(CALLS):
-            began = time.perf_counter()
-            host.status()
-            took.append(time.perf_counter() - began)
-    return {"a call": median(took) * 1000}
+def run_rows(count: int) -> Figures:
+    """Make the rows alone."""
+    return run_status(count, rows_alone=True)
 
 
-def run_rows() -> Figures:
-    """Make as many rows of constants."""
-    took = []
-    for _ in range(CALLS):
-        began = time.perf_counter()
-        rows = tuple(_row(number) for number in range(SERVICES))
-        took.append(time.perf_counter() - began)
-        assert len(rows) == SERVICES
-    return {"a call": median(took) * 1000}
-
-
-def _row(number: int) -> ServiceStatus:
-    return ServiceStatus(
-        name=f"waiting-{number}",
-        kind="background",
-        state=ServiceState.STARTED,
-        since="2024-01-01T00:00:00.000+00:00",
-        restarts=0,
-        last_failure=None,
-        stalled=False,
-        waiting_at=None,
-    )
+MEASURES = (
+    Measure(
+        "status",
+        "the status of {size} services",
+        (Figure(FIGURE, "ms", per_item=False),),
+        (10, 100, 1_000),
+        (Contestant(ROWS, run_rows), Contestant(HOSTKIT, run_status)),
+        baseline=ROWS,
+        budgets=(Budget(FIGURE, 1_000, 5.0, to=None),),
+    ),
+)

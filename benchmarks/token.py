@@ -3,15 +3,13 @@
 import random
 import time
 from collections.abc import Awaitable, Callable
-from functools import partial
 
 import anyio
 
-from benchmarks._measure import RAW, Figures, Row, in_child, interleave
+from benchmarks._measure import HOSTKIT, RAW, Budget, Contestant, Figure, Figures, Measure
 from hostkit import BackgroundService, HostBuilder, HostOptions, StoppingToken
-from hostkit._tokens.stopping_token import StoppingToken as MadeByHand
+from hostkit.testing import ManualStoppingToken
 
-LOOPS = 100
 TICKS = 100
 PERIOD = 0.02
 READS = 1_000_000
@@ -20,29 +18,19 @@ WAITS = 5_000
 SLEEP, READ, WAIT = "sleep, a tick", "stop_requested, a read", "wait, until the stop"
 
 
-def measure(rounds: int) -> list[Row]:
-    """Measure the token of services in a host, and of none."""
-    return interleave(
-        "token",
-        {RAW: partial(in_child, run_raw), "hostkit": partial(in_child, run_hostkit)},
-        rounds,
-        units={SLEEP: "µs", READ: "ns", WAIT: "µs"},
-        budgets={("hostkit", SLEEP): 1.6, ("hostkit", READ): 4.0},
-    )
-
-
-class Ticking:
+class Loops:
     """Loops that begin together, and how much CPU time a tick of theirs takes."""
 
-    def __init__(self) -> None:
-        """Prepare; the same periods for everybody."""
+    def __init__(self, count: int) -> None:
+        """Prepare; the periods are the same for every contestant."""
+        self.count = count
         self.go = anyio.Event()
         self.done = anyio.Event()
         self.ticks = 0
         self._periods = random.Random(1)  # noqa: S311  # no secret
 
     def period(self) -> float:
-        """Return a period: the loops shall not all wake at one time."""
+        """Return a period; they differ, so that the loops do not all wake at one time."""
         return PERIOD * self._periods.uniform(0.5, 1.5)
 
     async def loop(self, sleep: Callable[[float], Awaitable[object]], period: float) -> None:
@@ -51,7 +39,7 @@ class Ticking:
         for _ in range(TICKS):
             await sleep(period)
             self.ticks += 1
-        if self.ticks == LOOPS * TICKS:
+        if self.ticks == self.count * TICKS:
             self.done.set()
 
     async def measured(self) -> float:
@@ -61,31 +49,25 @@ class Ticking:
         self.go.set()
         await self.done.wait()
         used = time.process_time() - began
-        assert self.ticks == LOOPS * TICKS
+        assert self.ticks == self.count * TICKS
         return used / self.ticks * 1e6
 
 
 class Loop(BackgroundService):
     """A service that ticks."""
 
-    def __init__(self, ticking: Ticking) -> None:
-        """Tick with *ticking*."""
-        self.ticking = ticking
-        self.period = ticking.period()
+    token: StoppingToken
+
+    def __init__(self, loops: Loops) -> None:
+        """Tick with *loops*."""
+        self.loops = loops
+        self.period = loops.period()
 
     async def execute(self, stopping_token: StoppingToken) -> None:
         """Tick."""
-        await self.ticking.loop(stopping_token.sleep, self.period)
-
-
-class Nobody:
-    """The owner of a token that belongs to no service."""
-
-    def note_ignored_stop(self) -> None:
-        """Never called."""
-
-    def note_callback_error(self, error: BaseException) -> None:
-        """Never called."""
+        self.token = stopping_token
+        await self.loops.loop(stopping_token.sleep, self.period)
+        await stopping_token.wait()
 
 
 class Flag:
@@ -96,37 +78,37 @@ class Flag:
         self.stop_requested = False
 
 
-def run_hostkit() -> Figures:
-    """Measure hostkit in this process."""
-    return anyio.run(_hostkit)
+def run_hostkit(count: int) -> Figures:
+    """Measure the tokens of services, and the wait of tokens that are set by hand."""
+
+    async def main() -> Figures:
+        loops = Loops(count)
+        builder = HostBuilder(HostOptions(log_level="ERROR"))
+        services = [builder.add_service(Loop(loops)) for _ in range(count)]
+        async with builder.build():
+            sleep = await loops.measured()
+            read = _read(services[0].token)
+        tokens = [ManualStoppingToken() for _ in range(WAITS)]
+        wait = await _waits(lambda index: tokens[index].wait(), lambda index: tokens[index].request_stop())
+        return {SLEEP: sleep, READ: read, WAIT: wait}
+
+    return anyio.run(main)
 
 
-def run_raw() -> Figures:
+def run_raw(count: int) -> Figures:
     """Measure the same by hand."""
-    return anyio.run(_raw)
 
+    async def main() -> Figures:
+        loops = Loops(count)
+        async with anyio.create_task_group() as group:
+            for _ in range(count):
+                group.start_soon(loops.loop, anyio.sleep, loops.period())
+            sleep = await loops.measured()
+        events = [anyio.Event() for _ in range(WAITS)]
+        wait = await _waits(lambda index: events[index].wait(), lambda index: events[index].set())
+        return {SLEEP: sleep, READ: _read(Flag()), WAIT: wait}
 
-async def _hostkit() -> Figures:
-    ticking = Ticking()
-    builder = HostBuilder(HostOptions(log_level="ERROR"))
-    for _ in range(LOOPS):
-        builder.add_service(Loop(ticking))
-    async with builder.build():
-        sleep = await ticking.measured()
-    tokens = [MadeByHand(Nobody()) for _ in range(WAITS)]
-    wait = await _waits(lambda index: tokens[index].wait(), lambda index: tokens[index]._set())
-    return {SLEEP: sleep, READ: _read(MadeByHand(Nobody())), WAIT: wait}
-
-
-async def _raw() -> Figures:
-    ticking = Ticking()
-    async with anyio.create_task_group() as group:
-        for _ in range(LOOPS):
-            group.start_soon(ticking.loop, anyio.sleep, ticking.period())
-        sleep = await ticking.measured()
-    events = [anyio.Event() for _ in range(WAITS)]
-    wait = await _waits(lambda index: events[index].wait(), lambda index: events[index].set())
-    return {SLEEP: sleep, READ: _read(Flag()), WAIT: wait}
+    return anyio.run(main)
 
 
 async def _waits(wait: Callable[[int], Awaitable[object]], end: Callable[[int], None]) -> float:
@@ -164,3 +146,17 @@ def _read(flag: StoppingToken | Flag) -> float:
     idle = time.process_time()
     assert not seen
     return ((looked - began) - (idle - looked)) / READS / 2 * 1e9
+
+
+LOOPS = 100
+
+MEASURES = (
+    Measure(
+        "token",
+        "the stopping token, {size} loops",
+        (Figure(SLEEP, "µs"), Figure(READ, "ns", per_item=False), Figure(WAIT, "µs", per_item=False)),
+        (10, LOOPS, 1_000),
+        (Contestant(RAW, run_raw), Contestant(HOSTKIT, run_hostkit)),
+        budgets=(Budget(SLEEP, LOOPS, 1.6), Budget(READ, LOOPS, 4.0)),
+    ),
+)

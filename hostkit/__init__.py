@@ -4,6 +4,7 @@ from hostkit._config.options import HostOptions
 from hostkit._core.builder import HostBuilder
 from hostkit._core.host import Host
 from hostkit._core.lifetime import HostLifetime
+from hostkit._core.registration import ServiceRegistration
 from hostkit._core.service import BackgroundService, HostedService, ThreadService
 from hostkit._tokens.stopping_token import StoppingToken
 from hostkit._tokens.thread_stopping_token import ThreadStoppingToken
@@ -25,7 +26,7 @@ from hostkit._values.states import HostState, ServiceState
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hostkit._config.settings import HostSettings
-    from hostkit._core.host_status import HostStatus, ServiceStatus
+    from hostkit._core.status import HostStatus, ServiceStatus
     from hostkit._process.host_thread import HostThread
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "Restart",
     "RestartLimitError",
     "ServiceCancelledError",
+    "ServiceRegistration",
     "ServiceState",
     "ServiceStatus",
     "ServiceStuckError",
@@ -71,7 +73,7 @@ def __getattr__(name: str) -> object:
 
         return HostThread
     if name in ("HostStatus", "ServiceStatus"):
-        from hostkit._core import host_status as _host_status
+        from hostkit._core import status as _host_status
 
         return getattr(_host_status, name)
     message = f"module {__name__!r} has no attribute {name!r}"

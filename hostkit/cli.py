@@ -6,24 +6,29 @@ from typing import NoReturn
 
 from hostkit import Host
 from hostkit._command.target import Target, load, make_host
-from hostkit._config.options import WrongSettingsError
+from hostkit._config.options import WrongSettingsError, default_dump_signal
+from hostkit._config.outside import asks_for_help
+from hostkit._core.host import runner_of
 from hostkit._process.owner import require_backend
 from hostkit._process.owner import run as run_process
-from hostkit._process.signals import Signals, write_error
+from hostkit._process.signals import Signals
 from hostkit._values.errors import HostStateError, LoadError
+from hostkit._values.standard_error import write_error
+from hostkit._values.text import printable
+from hostkit.ext._additions import HELP, add_to, split_flags
 
 __all__ = ["main", "run"]
 
-USAGE = """\
-usage: hostkit run TARGET [flags]     run a host until it is stopped
-       hostkit show TARGET [--json]   show its services without starting anything
-       hostkit run TARGET --help      show the flags of a target
+USAGE = f"""\
+usage: hostkit run TARGET [flags]            run a host until it is stopped
+       hostkit show TARGET [flags] [--json]  show its services without starting anything
+       hostkit run TARGET --help             show the flags of a target
        hostkit --version
 
-TARGET is package.module, package.module:name or path/to/file.py[:name]; the name defaults to host, then builder, then
-build. It is a Host, a HostBuilder, or a function that returns either; a function with one parameter annotated with a
+TARGET is package.module[:name], path/to/file.py[:name] or app.pyz; the name defaults to host, then builder, then build.
+It is a Host, a HostBuilder, or a function that returns either; a function with one parameter annotated with a
 HostSettings subclass gets those settings, and their fields are the flags.
-"""
+{HELP}"""
 
 WRONG_USAGE = 2
 
@@ -64,37 +69,47 @@ def run(target: object, argv: Sequence[str] | None = None) -> None:
         SystemExit: As for `main`.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    _run(Target(target, None), arguments, sys.argv[0])
+    _run(Target(target, None), arguments, sys.argv[0] if sys.argv else "python")
 
 
 def _run(target: str | Target, arguments: Sequence[str], program: str) -> None:
     # Before the user's module is imported, which may take long: PID 1 would lose a signal without a handler.
-    with Signals() as signals:
-        host = _host_of(target, arguments, program)
+    with Signals(to_the_end=True) as signals:
+        signals.on_dump(default_dump_signal(), _show_loading)
         try:
+            flags, arguments = split_flags(arguments)
+            host = _host_of(target, arguments, program, HELP)
             require_backend(host.options.backend)
-        except HostStateError as error:
+            add_to(host, flags)
+        except (HostStateError, WrongSettingsError) as error:
             _refuse(str(error))
-        run_process(host, configure_logging=True, signals=signals)
+        run_process(runner_of(host), configure_logging=True, signals=signals)
 
 
 def _show(name: str, arguments: Sequence[str]) -> None:
-    if list(arguments) not in ([], ["--json"]):
-        _refuse(f"hostkit show takes --json and nothing else, got {' '.join(arguments)!r}")
-    host = _host_of(name, (), f"hostkit show {name}")
+    flags = [argument for argument in arguments if argument != "--json"]
+    host = _host_of(name, flags, f"hostkit show {name}")
     from hostkit._command.show import overview, overview_json
 
-    sys.stdout.write(overview_json(host) if arguments else overview(host))
+    sys.stdout.write(overview_json(host) if len(flags) < len(arguments) else overview(host))
 
 
-def _host_of(target: str | Target, arguments: Sequence[str], program: str) -> Host:
+def _host_of(target: str | Target, arguments: Sequence[str], program: str, more_help: str = "") -> Host:
     try:
         loaded = load(target) if isinstance(target, str) else target
         return make_host(loaded, arguments, program)
+    except SystemExit as leaving:
+        if not leaving.code and asks_for_help(arguments):  # the flags of the target have been shown
+            sys.stdout.write(more_help)
+        raise
     except (LoadError, WrongSettingsError) as error:
         _refuse(str(error))
 
 
+def _show_loading() -> None:
+    write_error("hostkit: no status yet: the target is being loaded\n", 5)
+
+
 def _refuse(message: str) -> NoReturn:
-    write_error("".join(f"hostkit: {line}\n" for line in message.splitlines()))
+    write_error("".join(f"hostkit: {printable(line)}\n" for line in message.split("\n")))
     raise SystemExit(WRONG_USAGE)

@@ -1,10 +1,12 @@
-"""What a host tells its listeners (`HostBuilder.on_event`): one small frozen class each.
+"""The events of a host, for its listeners (`HostBuilder.on_event`): one small frozen class each.
 
 Every event has ``at``, an instant on the event loop's own clock in seconds; those of a service have ``service``, its
-name. Durations are seconds. Events compare equal when type and values do.
+name, and those of a run or a job ``job``, its name. Durations are seconds. Events compare equal when type and values
+do.
 """
 
 import inspect
+from datetime import datetime
 from typing import dataclass_transform
 
 from hostkit._values.frozen import Value
@@ -14,6 +16,10 @@ __all__ = [
     "HostStarted",
     "HostStarting",
     "HostStopped",
+    "JobFailed",
+    "JobsLost",
+    "RunFinished",
+    "RunSkipped",
     "ServiceAbandoned",
     "ServiceCancelled",
     "ServiceEvent",
@@ -25,6 +31,7 @@ __all__ = [
     "ServiceStarting",
     "ServiceStopped",
     "ServiceStopping",
+    "StopAnnounced",
     "StopRequested",
 ]
 
@@ -97,6 +104,18 @@ class HostStarted(HostEvent):
     duration: float
 
 
+class StopAnnounced(HostEvent):
+    """A signal has asked for the stop, which begins after the option ``stop_delay``; the host goes on meanwhile.
+
+    Attributes:
+        reason: Why, in words.
+        delay: After how long the stop begins.
+    """
+
+    reason: str
+    delay: float
+
+
 class StopRequested(HostEvent):
     """The stop has begun: a signal, a request, a failure, or nothing left to do.
 
@@ -108,7 +127,7 @@ class StopRequested(HostEvent):
 
 
 class HostStopped(HostEvent):
-    """The host has ended; always the last event of a life.
+    """The host has ended; always the last event of a lifecycle.
 
     Attributes:
         reason: Why it stopped, in words.
@@ -146,14 +165,14 @@ class ServiceStarted(ServiceEvent):
 
 
 class ServiceStopping(ServiceEvent):
-    """The service was told to stop: its stopping token is set."""
+    """The service was asked to stop: its stopping token is set."""
 
 
 class ServiceStopped(ServiceEvent):
     """The run has ended, whatever the reason.
 
     Attributes:
-        duration: How long that took since the service was told, cancelled or failed; 0 if it ended by itself.
+        duration: How long that took since the service was asked, cancelled or failed; 0 if it ended by itself.
     """
 
     duration: float
@@ -176,11 +195,15 @@ class ServiceRestarting(ServiceEvent):
 
     Attributes:
         delay: After how long.
-        restarts: How many restarts that makes in this life of the host.
+        restarts: How many restarts that makes in this lifecycle of the host.
+        in_a_row: How often in a row it has ended; 0 for a restart that was asked for.
+        limit: How often in a row its ``Restart`` allows; None for no limit.
     """
 
     delay: float
     restarts: int
+    in_a_row: int
+    limit: int | None
 
 
 class ServiceStalled(ServiceEvent):
@@ -225,3 +248,63 @@ class ServiceAbandoned(ServiceEvent):
     """
 
     waiting_at: str | None
+
+
+class RunFinished(ServiceEvent):
+    """A run of a scheduled job has ended; of a service that is a `hostkit.scheduling.Scheduler`.
+
+    Attributes:
+        job: Name of the job.
+        outcome: ``"succeeded"``, ``"failed"`` or ``"cancelled"``.
+        planned: When the run was due.
+        started: When it began.
+        duration: How long it took.
+        error: What it raised, if it failed.
+    """
+
+    job: str
+    outcome: str
+    planned: datetime
+    started: datetime
+    duration: float
+    error: BaseException | None
+
+
+class RunSkipped(ServiceEvent):
+    """A run of a scheduled job did not happen.
+
+    Attributes:
+        job: Name of the job.
+        planned: When the run was due.
+        reason: Why it did not happen, in a few words.
+    """
+
+    job: str
+    planned: datetime
+    reason: str
+
+
+class JobFailed(ServiceEvent):
+    """A job has failed for good: its last attempt has; of a service that is a `hostkit.jobs.JobQueue`.
+
+    Attributes:
+        job: Name of the job.
+        id: Its number in the queue.
+        attempts: How many attempts it had.
+        error: What the last one raised.
+    """
+
+    job: str
+    id: int
+    attempts: int
+    error: BaseException
+
+
+class JobsLost(ServiceEvent):
+    """The stop has come before all jobs of a queue had run.
+
+    Attributes:
+        count: How many are lost.
+    """
+
+    count: int

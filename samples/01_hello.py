@@ -14,7 +14,7 @@ from hostkit.cli import run
 builder = HostBuilder()
 
 
-@builder.service()
+@builder.service
 async def ticker(stopping_token: StoppingToken) -> None:
     while not await stopping_token.sleep(1):
         print("tick")

@@ -23,7 +23,7 @@ def nightly_report() -> None:
     print("writing the report of", date.today())  # noqa: DTZ011  # the machine's own day
 
 
-@builder.service()
+@builder.service
 async def announcer(stopping_token: StoppingToken) -> None:
     await stopping_token.sleep(0.5)
     print("the next one is due at", scheduler.jobs["nightly-report"].next_run)

@@ -28,7 +28,7 @@ async def open_desk() -> None:
     print("the desk is open")
 
 
-@builder.service()
+@builder.service
 async def calendar(stopping_token: StoppingToken) -> None:
     print(OPENING)
     for opening in OPENING.upcoming(4, after=datetime(2026, 11, 24, 12, tzinfo=UTC)):

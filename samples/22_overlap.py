@@ -7,7 +7,7 @@ Output:
     job patient skipped: still running
     job queued skipped: still running, and one waits already
     job several skipped: still running
-    job eager cancelled after ... s: the next run was due
+    job eager cancelled after ... ms: the next run was due
 """
 
 from anyio import sleep

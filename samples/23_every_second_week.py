@@ -37,7 +37,7 @@ async def close_accounts() -> None:
     print("the quarter is closed")
 
 
-@builder.service()
+@builder.service
 async def calendar(stopping_token: StoppingToken) -> None:
     for schedule in (ROTA, QUARTER):
         print(schedule)

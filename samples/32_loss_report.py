@@ -1,25 +1,24 @@
 """What the stop could not wait for: named in the log, and handed to something that lasts.
 
-What was to run later is given to `on_lost`, which writes it to a file here, with the time that is left of its delay.
-The next start takes it up again, once: the file goes when the queue has it.
+What was to run later is given to `on_lost`, which writes it to a file here, with the instant at which it was due; the
+next start takes it up again, once.
 
 Output:
     reminded cart 1
     ^C
-    kept for the next start: remind [2], in ... s
-    kept for the next start: tidy-up [], in ... s
+    2 jobs were lost at the stop: 1 x remind (number 2), 1 x tidy-up (number 3)
+    kept for the next start: remind 2
+    kept for the next start: tidy-up
 """
 
 import json
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import anyio
 
-from hostkit import BackgroundService, HostBuilder, StoppingToken
+from hostkit import HostBuilder, StoppingToken
 from hostkit.cli import run
 from hostkit.jobs import Job, JobQueue
 
@@ -38,37 +37,33 @@ JOBS: dict[str, Callable[..., Awaitable[None]]] = {"remind": remind, "tidy-up": 
 
 
 def keep(jobs: Sequence[Job[object]]) -> None:
-    now, rows = anyio.current_time(), []
+    now = anyio.current_time()
+    due = [datetime.now(UTC) + timedelta(seconds=max(0, (job.due_at or now) - now)) for job in jobs]
+    FILE.write_text(json.dumps([(job.name, at.isoformat(), job.args) for job, at in zip(jobs, due, strict=True)]))
     for job in jobs:
-        left = max(0.0, (job.due_at or now) - now)
-        rows.append({"name": job.name, "args": list(job.args), "at": time.time() + left})
-        print(f"kept for the next start: {job.name} {list(job.args)}, in {left:.0f} s")
-    FILE.write_text(json.dumps(rows))
+        print("kept for the next start:", job.name, *job.args)
 
 
-def take_kept() -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = json.loads(FILE.read_text()) if FILE.exists() else []
+def take_up() -> list[tuple[str, str, list[int]]]:
+    kept: list[tuple[str, str, list[int]]] = json.loads(FILE.read_text()) if FILE.exists() else []
     FILE.unlink(missing_ok=True)
-    return rows
-
-
-class Shop(BackgroundService):
-    def __init__(self, queue: JobQueue) -> None:
-        self.queue = queue
-
-    async def start(self) -> None:
-        for row in take_kept():
-            await self.queue.enqueue_at(datetime.fromtimestamp(row["at"], UTC), JOBS[row["name"]], *row["args"])
-
-    async def execute(self, stopping_token: StoppingToken) -> None:
-        await self.queue.enqueue(remind, 1)
-        await self.queue.enqueue_in(timedelta(minutes=15), remind, 2)
-        await self.queue.enqueue_in(timedelta(hours=1), tidy_up)
-        await stopping_token.wait()
+    return kept
 
 
 builder = HostBuilder()
-builder.add_service(Shop(builder.add_service(JobQueue(on_lost=keep))))
+queue = builder.add_service(JobQueue(on_lost=keep))
+
+
+@builder.service
+async def shop(stopping_token: StoppingToken) -> None:
+    for name, at, args in take_up():
+        await queue.enqueue_at(datetime.fromisoformat(at), JOBS[name], *args)
+    await queue.enqueue(remind, 1)
+    await queue.enqueue_in(timedelta(minutes=15), remind, 2)
+    await queue.enqueue_in(timedelta(hours=1), tidy_up)
+    await stopping_token.wait()
+
+
 host = builder.build()
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ async def square(number: int) -> int:
     return squares.get(number)
 
 
-@builder.service()
+@builder.service
 async def visitor(stopping_token: StoppingToken) -> None:
     async for _ in stopping_token.every(seconds=0.8):
         with await to_thread.run_sync(urlopen, f"http://127.0.0.1:{web.port}/squares/7") as response:

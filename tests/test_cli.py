@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from children import HOSTKIT, PYTHON, Child
+from fuzz_command import run as answer
 
 from hostkit import HostBuilder, HostOptions, cli
 
@@ -108,11 +109,14 @@ def refusal(capfd: Output, *arguments: str) -> list[str]:
         (["run", "nowhere"], "no such module: 'nowhere'"),
         (["run", "app:nowhere"], "'app' has no nowhere"),
         (["run", "app:builder"], "not a host, but a builder that was built already; give the host that it has made"),
-        (["run", "app.py:HostBuilder"], "not a host: <class 'hostkit._core.builder.HostBuilder'>; give a Host, "),
-        (["run", "app.py", "--wrong"], "error parsing CLI: unrecognized arguments: --wrong"),
+        (
+            ["run", "app.py:HostBuilder"],
+            "'app.py:HostBuilder' is not a host: <class 'hostkit._core.builder.HostBuilder'>; give a Host, ",
+        ),
+        (["run", "app.py", "--wrong"], "unrecognized arguments: --wrong"),
         (["run", "program.py"], "--directory (or DIRECTORY) is required"),
         (["show", "nowhere.py"], "no such file: 'nowhere.py'"),
-        (["show", "app.py", "--xml"], "hostkit show takes --json and nothing else, got '--xml'"),
+        (["show", "app.py", "--xml"], "unrecognized arguments: --xml"),
     ],
 )
 def test_refuses_in_one_line(arguments: list[str], words: str, capfd: Output) -> None:
@@ -158,7 +162,7 @@ def test_the_arguments_are_the_processs_own(capfd: Output, monkeypatch: pytest.M
     assert caught.value.code == 2
     assert capfd.readouterr().err.splitlines() == [
         "hostkit: no such command: 'stop'",
-        "hostkit: error parsing CLI: unrecognized arguments: --wrong",
+        "hostkit: unrecognized arguments: --wrong",
     ]
 
 
@@ -169,6 +173,22 @@ def test_run_is_called_like_the_program(capfd: Output, monkeypatch: pytest.Monke
         cli.run(HostBuilder(HostOptions()))
 
     assert capfd.readouterr().out.startswith("usage: app.py ")
+
+
+def test_run_needs_no_arguments_of_a_process(capfd: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a process without `sys.argv`, the help has a name all the same."""
+    monkeypatch.setattr(sys, "argv", [])
+    with pytest.raises(SystemExit):
+        cli.run(HostBuilder(HostOptions()), ["--help"])
+
+    assert capfd.readouterr().out.startswith("usage: python ")
+
+
+def test_show_takes_the_flags_of_run(capfd: Output) -> None:
+    """`hostkit show` shows the host as `hostkit run` with the same flags would run it."""
+    cli.main(["show", "program.py", "--directory", "logs", "--json", "--shutdown-timeout", "3"])
+
+    assert '"shutdown_timeout": 3.0' in capfd.readouterr().out
 
 
 def test_run_refuses_what_is_no_host(capfd: Output) -> None:
@@ -190,7 +210,7 @@ def test_a_target_tells_its_flags(target: str, capfd: Output, *, own: bool) -> N
     assert caught.value.code == 0
     assert out.startswith(f"usage: hostkit run {target} ")
     assert "--shutdown-timeout" in out
-    assert "seconds for services to end by themselves" in out
+    assert "for services to end by themselves" in out
     assert ("--directory" in out) == own
     assert err == ""
 
@@ -201,7 +221,7 @@ def test_a_target_tells_what_holds_without_flags(capfd: Output) -> None:
         cli.main(["run", "app.py", "--help"])
 
     out = " ".join(capfd.readouterr().out.split())
-    assert "seconds for services to end by themselves (default: 7.0)" in out
+    assert "for services to end by themselves (default: 7)" in out
     assert "shown in log lines and in the status (default: app)" in out
     assert "factory" not in out
 
@@ -249,3 +269,37 @@ def test_runs_with_settings(command: tuple[str, ...], folder: Path) -> None:
     assert exit_code == 7
     assert "directory logs, dry run True" in child.lines
     assert len([line for line in child.lines if line.endswith(" | hostkit | starting program with 1 service")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "dotenv"),
+    [
+        (["run", "\0"], {}, None),
+        (["run", "é\udc80:host"], {}, None),
+        (["run", ""], {}, None),
+        (["run", ":"], {}, None),
+        (["run", "app:"], {}, None),
+        (["run", "x" * 5000], {}, None),
+        (["run", "notes.pyz"], {}, None),
+        (["run", "..app"], {}, None),
+        (["run", "app", "--=x", "--", "-"], {}, None),
+        (["run", "app", "--shutdown-timeout=\0\x1b[2K"], {}, None),
+        (["run", "app:build", "--tags", "[1,"], {}, None),
+        (["run", "app:build", "--keep", "1e999", "--limits", '{"a": nan}'], {}, None),
+        (["run", "app:build", "--inner.port=\ud800"], {}, None),
+        (["show", "app:number", "--json", "--json"], {}, None),
+        (["show", "app"], {"HOSTKIT_LAG_WARNING": "9" * 5000}, None),
+        (["show", "app:prefixed"], {"APP_INNER__PORT": "[]", "APP_INNER": "{"}, None),
+        (["run", "app"], {}, b"\xff\xfe=1\nHOSTKIT_BACKEND='\n"),
+        (["run", "app:build"], {"HOSTKIT_STOP_DELAY": "\udc80"}, b"TOKEN=\0"),
+    ],
+)
+def test_whatever_is_given_a_few_clear_lines_answer(
+    arguments: list[str], variables: dict[str, str], dotenv: bytes | None, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The nastiest of what `fuzz_command.py` makes up: exit code 2 or nothing wrong, printable, and no traceback."""
+    for name in ("run_process", "write_error"):
+        monkeypatch.setattr(cli, name, getattr(cli, name))  # put back what the fuzzer replaces
+    (folder / "notes.pyz").write_text("no zip")
+
+    answer(arguments, variables, dotenv, folder)

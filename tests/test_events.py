@@ -11,6 +11,7 @@ from hostkit.events import HostEvent, HostStarted, HostStopped, ServiceEvent, Se
 FIELDS = {
     "HostStarting": ("at", "application_name", "services"),
     "HostStarted": ("at", "services", "duration"),
+    "StopAnnounced": ("at", "reason", "delay"),
     "StopRequested": ("at", "reason"),
     "HostStopped": ("at", "reason", "exit_code", "duration"),
     "ServiceStarting": ("at", "service"),
@@ -18,11 +19,15 @@ FIELDS = {
     "ServiceStopping": ("at", "service"),
     "ServiceStopped": ("at", "service", "duration"),
     "ServiceFailed": ("at", "service", "error", "retried"),
-    "ServiceRestarting": ("at", "service", "delay", "restarts"),
+    "ServiceRestarting": ("at", "service", "delay", "restarts", "in_a_row", "limit"),
     "ServiceStalled": ("at", "service", "duration", "waiting_at"),
     "ServiceRecovered": ("at", "service", "duration"),
     "ServiceCancelled": ("at", "service", "reason", "waiting_at"),
     "ServiceAbandoned": ("at", "service", "waiting_at"),
+    "RunFinished": ("at", "service", "job", "outcome", "planned", "started", "duration", "error"),
+    "RunSkipped": ("at", "service", "job", "planned", "reason"),
+    "JobFailed": ("at", "service", "job", "id", "attempts", "error"),
+    "JobsLost": ("at", "service", "count"),
 }
 
 
@@ -32,7 +37,7 @@ def test_every_event_has_its_fields() -> None:
 
     assert {name: kind.__match_args__ for name, kind in kinds.items()} == FIELDS
     assert {name for name, kind in kinds.items() if issubclass(kind, ServiceEvent)} == {
-        name for name in FIELDS if name.startswith("Service")
+        name for name, names in FIELDS.items() if "service" in names
     }
     assert all(issubclass(kind, HostEvent) for kind in kinds.values())
 

@@ -1,15 +1,23 @@
 """A web server as a service: uvicorn inside the host, over real connections."""
 
+import asyncio
 import errno
 import logging
+import math
 import re
 import signal
 import socket
+import stat
 from collections.abc import Iterator, MutableMapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
+from anyio.abc import ByteStream
 from loguru import logger
 from puppet import QUIET, Puppet, PuppetError, build, trace
 
@@ -23,6 +31,8 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.needs("uvicorn"), pytest.mark.real_time]
 ONLY_ASYNCIO = pytest.mark.parametrize("anyio_backend", ["asyncio"])
 HASTY = HostOptions(log_level="CRITICAL", shutdown_timeout=0.2, cancellation_timeout=1)
+REQUEST = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
+LAST_REQUEST = "GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
 ORDERLY = ["stopping b", "stopped b", "stopping a", "stopped a"]
 
 
@@ -84,16 +94,31 @@ def hosted(
 
 async def get(port: int, path: str = "/") -> str:
     """Ask for *path* and return the whole answer, as far as it came."""
+    stream = await anyio.connect_tcp("127.0.0.1", port)
+    return await read_all(stream, f"GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+
+
+async def read_all(stream: ByteStream, request: str = "") -> str:
+    """Send *request* and return what comes until the connection is closed, in whichever way."""
     answer = b""
-    async with await anyio.connect_tcp("127.0.0.1", port) as stream:
-        await stream.send(f"GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n".encode())
-        async for data in stream:
-            answer += data
+    async with stream:
+        with suppress(anyio.BrokenResourceError):
+            await stream.send(request.encode())
+            async for data in stream:
+                answer += data
     return answer.decode()
 
 
+async def receive_until(stream: ByteStream, end: bytes) -> bytes:
+    """Return what comes up to *end*."""
+    answer = b""
+    while end not in answer:
+        answer += await stream.receive()
+    return answer
+
+
 async def refusing(port: int) -> None:
-    """Return when nobody accepts connections to *port* any more."""
+    """Return when connections to *port* are no longer accepted."""
     while True:
         try:
             await (await anyio.connect_tcp("127.0.0.1", port)).aclose()
@@ -205,7 +230,7 @@ class TestServing:
         assert answers == [""]
 
     async def test_starts_again(self) -> None:
-        """A second life, and a restart, binds anew and starts the app's lifespan anew."""
+        """A second lifecycle, and a restart, binds anew and starts the app's lifespan anew."""
         app = App()
         host, web, _ = hosted(app)
 
@@ -223,6 +248,56 @@ class TestServing:
             assert "hello" in await get(web.port)
 
         assert host.lifetime.failure is None
+
+    async def test_every_answer_has_its_date(self) -> None:
+        """The header is that of the request's second, though nothing renews it meanwhile."""
+        host, web, _ = hosted(App())
+
+        async with host:
+            before = datetime.now(UTC).replace(microsecond=0)
+            answer = await get(web.port)
+            after = datetime.now(UTC)
+
+        date = re.search(r"\r\ndate: (.*)\r\n", answer)
+        assert date
+        assert before <= parsedate_to_datetime(date[1]) <= after
+
+    async def test_leaves_the_date_out_when_told(self) -> None:
+        """The options of uvicorn about headers hold."""
+        host, web, _ = hosted(App(), date_header=False, server_header=False, headers=[("x-here", "yes")])
+
+        async with host:
+            answer = await get(web.port)
+
+        assert "\r\nx-here: yes\r\n" in answer
+        assert "date:" not in answer
+        assert "server:" not in answer
+
+    async def test_does_not_wake_the_loop_between_requests(self) -> None:
+        """Nothing waits for a time to come: the next thing to happen is a connection."""
+        host, web, _ = hosted(App())
+
+        async with host:
+            await get(web.port)
+            timers = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
+            waits = [timer for timer in timers if not timer.cancelled() and timer.when() < math.inf]
+
+        assert waits == []
+
+    @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="this platform has no socket files")
+    async def test_listens_on_a_socket_file(self, lines: list[str], tmp_path: Path) -> None:
+        """The file is for this user alone, and goes with the server."""
+        file = tmp_path / "app.sock"
+        host, _, _ = hosted(App(), host=f"unix:{file}")
+
+        async with host:
+            mode = file.stat().st_mode
+            answer = await read_all(await anyio.connect_unix(file), "GET / HTTP/1.0\r\n\r\n")
+
+        assert "\r\nhello\r\n" in answer
+        assert stat.S_IMODE(mode) == 0o600
+        assert lines == [f"a: listening on unix:{file}"]
+        assert not file.exists()
 
     async def test_touches_no_signal_handler(self) -> None:
         """The signals are the host's, or the embedder's."""
@@ -245,6 +320,20 @@ class TestServing:
         assert lines == [f"a: listening on http://127.0.0.1:{web.port}"]
         assert handlers == [[], [], []]
 
+    async def test_an_access_log_is_of_one_server(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Where it is switched off, that of another server of the process goes on."""
+        caplog.set_level("INFO", "uvicorn.access")
+        first, silent, _ = hosted(App(), access_log=False)
+        second, talking, _ = hosted(App())
+
+        async with first, second:
+            await get(silent.port, "/silent")
+            await get(talking.port, "/talking")
+
+        lines = [record.getMessage() for record in caplog.records if record.name == "uvicorn.access"]
+        assert len(lines) == 1
+        assert "/talking" in lines[0]
+
     async def test_tells_an_ipv6_address_as_one_writes_it(self, lines: list[str]) -> None:
         """An IPv6 address stands in brackets."""
         try:
@@ -255,6 +344,172 @@ class TestServing:
         await host.stop()
 
         assert lines == [f"a: listening on http://[::1]:{web.port}"]
+
+
+@pytest.fixture(params=["h11", "httptools"])
+def http(request: pytest.FixtureRequest) -> str:
+    """The implementation of the protocol, which the user may choose."""
+    return str(request.param)
+
+
+@ONLY_ASYNCIO
+class TestConnections:
+    @pytest.mark.parametrize("sent", ["", "GET / HTT", "GET / HTTP/1.1\r\nHost: test\r\n"])
+    async def test_closes_one_that_sends_no_complete_head(self, http: str, sent: str) -> None:
+        """A client that says nothing, or half of what it has to say, does not keep its connection."""
+        host, web, _ = hosted(App(), head_timeout=0.05, http=http)
+
+        async with host:
+            answer = await read_all(await anyio.connect_tcp("127.0.0.1", web.port), sent)
+
+        assert answer == ""
+
+    async def test_closes_one_that_stops_in_a_further_head(self, http: str) -> None:
+        """The second request of a connection has the same time."""
+        host, web, _ = hosted(App(), head_timeout=0.3, http=http)
+
+        async with host:
+            stream = await anyio.connect_tcp("127.0.0.1", web.port)
+            await stream.send(REQUEST)
+            await receive_until(stream, b"0\r\n\r\n")
+            answer = await read_all(stream, "GET / HT")
+
+        assert answer == ""
+
+    async def test_waits_for_what_the_app_has_to_do(self, http: str) -> None:
+        """The time is for the head of a request, not for its answer, and begins anew with the next head."""
+        app = App()
+        host, web, _ = hosted(app, head_timeout=0.3, http=http)
+
+        async with host:
+            stream = await anyio.connect_tcp("127.0.0.1", web.port)
+            await stream.send(REQUEST.replace(b"/", b"/slow", 1))
+            await app.entered.wait()
+            await read_all(await anyio.connect_tcp("127.0.0.1", web.port))  # closed later than the first would be
+            app.may_answer.set()
+            slow = await receive_until(stream, b"0\r\n\r\n")
+            await stream.send(REQUEST)
+            quick = await receive_until(stream, b"0\r\n\r\n")
+            await stream.aclose()
+
+        assert b"hello" in slow
+        assert b"hello" in quick
+
+    async def test_answers_requests_that_came_together(self, http: str) -> None:
+        """A connection is busy until the last of them has its answer."""
+        host, web, _ = hosted(App(), head_timeout=0.3, http=http)
+
+        async with host:
+            answer = await read_all(
+                await anyio.connect_tcp("127.0.0.1", web.port), (REQUEST * 2).decode() + LAST_REQUEST
+            )
+
+        assert answer.count("hello") == 3
+
+    async def test_leaves_a_websocket_alone(self) -> None:
+        """A connection that was upgraded has no head to send any more."""
+        ended = anyio.Event()
+
+        async def echo(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+            if scope["type"] == "websocket":
+                await receive()
+                await send({"type": "websocket.accept"})
+                await ended.wait()
+                await send({"type": "websocket.send", "text": "still here"})
+                await send({"type": "websocket.close"})
+
+        host, web, _ = hosted(echo, head_timeout=0.3, ws="wsproto")
+
+        async with host:
+            stream = await anyio.connect_tcp("127.0.0.1", web.port)
+            await stream.send(
+                REQUEST.replace(b"\r\n\r\n", b"\r\n") + b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+                b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"
+            )
+            accepted = await receive_until(stream, b"\r\n\r\n")
+            await read_all(await anyio.connect_tcp("127.0.0.1", web.port))
+            ended.set()
+            said = await receive_until(stream, b"still here")
+            await stream.aclose()
+
+        assert accepted.startswith(b"HTTP/1.1 101")
+        assert said
+
+    async def test_closes_the_idlest_when_there_are_too_many(self, http: str) -> None:
+        """A client with a request under way keeps its connection, whatever others open."""
+        app = App()
+        host, web, _ = hosted(app, max_connections=3, http=http)
+
+        async with host:
+            busy, idle, silent, newest = [await anyio.connect_tcp("127.0.0.1", web.port) for _ in range(4)]
+            # The first was the idlest, and made room for the fourth.
+            assert await read_all(busy) == ""
+            await idle.send(REQUEST.replace(b"/", b"/slow", 1))
+            await app.entered.wait()
+            further = await anyio.connect_tcp("127.0.0.1", web.port)
+            assert await read_all(silent) == ""
+            app.may_answer.set()
+            answer = await receive_until(idle, b"0\r\n\r\n")
+            for stream in (idle, newest, further):
+                await stream.aclose()
+
+        assert b"hello" in answer
+
+    async def test_refuses_a_new_one_when_all_are_busy(self) -> None:
+        """What is under way is not cut for a client that has just come."""
+        app = App()
+        host, web, _ = hosted(app, max_connections=1)
+
+        async with host:
+            stream = await anyio.connect_tcp("127.0.0.1", web.port)
+            await stream.send(REQUEST.replace(b"/", b"/slow", 1))
+            await app.entered.wait()
+            refused = await read_all(await anyio.connect_tcp("127.0.0.1", web.port))
+            app.may_answer.set()
+            answer = await receive_until(stream, b"0\r\n\r\n")
+            await stream.aclose()
+
+        assert refused == ""
+        assert b"hello" in answer
+
+    async def test_makes_room_by_one_that_is_only_being_closed(self) -> None:
+        """A client that reads nothing keeps its connection open after the app has given it up, until room is needed."""
+        gave_up = anyio.Event()
+
+        async def app(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+            if scope["type"] == "http" and scope["path"] == "/big":
+                await send({"type": "http.response.start", "status": 200})
+                with anyio.move_on_after(0.05):
+                    await send({"type": "http.response.body", "body": bytes(50_000_000), "more_body": True})
+                gave_up.set()
+            elif scope["type"] == "http":
+                await App()(scope, receive, send)
+
+        host, web, _ = hosted(app, max_connections=1)
+
+        async with host:
+            stuck = await anyio.connect_tcp("127.0.0.1", web.port)
+            await stuck.send(REQUEST.replace(b"/", b"/big", 1))
+            await gave_up.wait()
+            answer = await get(web.port)
+            await stuck.aclose()
+
+        assert "hello" in answer
+
+    async def test_cuts_what_its_own_deadline_does_not_wait_for(self) -> None:
+        """With uvicorn's timeout_graceful_shutdown a request does not hold the stop, and leaves no connection."""
+        app = App()
+        host, web, _ = hosted(app, timeout_graceful_shutdown=0.05)
+
+        async with host:
+            stream = await anyio.connect_tcp("127.0.0.1", web.port)
+            await stream.send(REQUEST.replace(b"/", b"/slow", 1))
+            await app.entered.wait()
+        answer = await read_all(stream)
+
+        assert host.lifetime.exit_code == 0
+        assert app.steps == ["startup", "request ended", "shutdown"]
+        assert "hello" not in answer
 
 
 @ONLY_ASYNCIO
@@ -287,7 +542,7 @@ class TestFailedStart:
         """A startup that failed without an error is a failure too."""
         host, _, _ = hosted(App(lifespan="startup fails"))
 
-        with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="told of a failed startup, and raised no error")):
+        with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="reported a failed startup, and raised no error")):
             await host.start()
 
     async def test_a_stop_during_the_lifespans_start_ends_it(self) -> None:
@@ -330,6 +585,24 @@ def test_refuses_what_is_no_app() -> None:
 
     with pytest.raises(TypeError, match="app must be an ASGI app, got 'app:app'"):
         WebServer("app:app")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("option", "complaint"),
+    [
+        ({"head_timeout": 0}, "head_timeout must be a number of seconds above 0, got 0"),
+        ({"head_timeout": float("nan")}, "head_timeout must be a number of seconds above 0, got nan"),
+        ({"head_timeout": "10"}, "head_timeout must be a number of seconds above 0, got '10'"),
+        ({"max_connections": 0}, "max_connections must be an int of 1 or more, got 0"),
+        ({"max_connections": 1.5}, "max_connections must be an int of 1 or more, got 1.5"),
+    ],
+)
+def test_refuses_limits_that_limit_nothing(option: dict[str, object], complaint: str) -> None:
+    """A limit that makes no sense is refused at the line that gives it."""
+    from hostkit.ext.uvicorn import WebServer
+
+    with pytest.raises(ValueError, match=complaint):
+        WebServer(App(), **option)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

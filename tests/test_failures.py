@@ -1,15 +1,16 @@
-"""The failures of one life of a host, and what comes out of it in the end."""
+"""The failures of one lifecycle of a host, and what comes out of it in the end."""
 
 import pytest
 from anyio import get_cancelled_exc_class
 
 from hostkit import HostFailedError, ServiceStuckError, StopTimeoutError
-from hostkit._core.failures import Failures, exit_code_of, sort_out
+from hostkit._core.failures import Failures
+from hostkit._values.exceptions import classify, exit_code_of
 
 
 @pytest.fixture
 def failures() -> Failures:
-    """A life in which nothing has failed."""
+    """A lifecycle in which nothing has failed."""
     return Failures()
 
 
@@ -164,24 +165,24 @@ async def test_an_error_is_a_failure() -> None:
     """An error, and a group of errors, is a failure as it is."""
     error, group = OSError(), ExceptionGroup("", [OSError(), ValueError()])
 
-    assert sort_out(error) == (error, None)
-    assert sort_out(group) == (group, None)
+    assert classify(error) == (error, None)
+    assert classify(group) == (group, None)
 
 
 async def test_a_cancellation_is_neither() -> None:
     """A cancellation, alone or in a group, is no failure and no exit."""
     error = cancelled()
 
-    assert sort_out(error) == (None, None)
-    assert sort_out(BaseExceptionGroup("", [error, cancelled()])) == (None, None)
+    assert classify(error) == (None, None)
+    assert classify(BaseExceptionGroup("", [error, cancelled()])) == (None, None)
 
 
 @pytest.mark.parametrize("error", [SystemExit(7), KeyboardInterrupt(), BaseException()])
 async def test_what_is_no_error_is_an_exit(error: BaseException) -> None:
     """`SystemExit`, `KeyboardInterrupt` and the like ask for the exit, alone or as a leaf of a group."""
-    assert sort_out(error) == (None, error)
-    assert sort_out(BaseExceptionGroup("", [cancelled(), error, SystemExit(9)])) == (None, error)
-    assert sort_out(BaseExceptionGroup("", [BaseExceptionGroup("", [error]), cancelled()])) == (None, error)
+    assert classify(error) == (None, error)
+    assert classify(BaseExceptionGroup("", [cancelled(), error, SystemExit(9)])) == (None, error)
+    assert classify(BaseExceptionGroup("", [BaseExceptionGroup("", [error]), cancelled()])) == (None, error)
 
 
 async def test_a_mixed_group_is_both() -> None:
@@ -190,7 +191,7 @@ async def test_a_mixed_group_is_both() -> None:
         "mixed", [OSError("a"), BaseExceptionGroup("", [cancelled(), ValueError("b"), SystemExit(7)]), SystemExit(9)]
     )
 
-    failure, request = sort_out(group)
+    failure, request = classify(group)
 
     assert pytest.RaisesGroup(OSError, pytest.RaisesGroup(ValueError)).matches(failure)
     assert isinstance(request, SystemExit)

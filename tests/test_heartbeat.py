@@ -1,6 +1,9 @@
-"""Heartbeats: a service that gives no sign of life is stalled, named, recovered, or restarted."""
+"""Heartbeats: a service that is silent is stalled, named, recovered, or restarted."""
 
+import asyncio
+import sys
 import threading
+from typing import Any
 
 import anyio
 import pytest
@@ -18,7 +21,7 @@ from hostkit import (
     StoppingToken,
     ThreadStoppingToken,
 )
-from hostkit.events import HostEvent, ServiceRecovered, ServiceStalled, ServiceStarting
+from hostkit.events import HostEvent, ServiceAbandoned, ServiceRecovered, ServiceStalled, ServiceStarting
 
 OPTIONS = HostOptions(log_level="CRITICAL", cancellation_timeout=5)
 
@@ -46,7 +49,7 @@ def stalls(events: list[HostEvent]) -> list[tuple[str, float, float]]:
 
 
 async def test_a_silent_service_is_stalled_and_recovers() -> None:
-    """A service that neither waits in its token nor beats is stalled; its next sign of life is its recovery."""
+    """A service that neither waits in its token nor beats is stalled; its next sign of lifecycle is its recovery."""
 
     async def service(stopping_token: StoppingToken) -> None:
         await stopping_token.sleep(5)
@@ -120,7 +123,7 @@ async def test_a_stalled_service_is_restarted_when_asked() -> None:
     error = caught.value.exceptions[0]
     assert isinstance(error, RestartLimitError)
     assert isinstance(error.__cause__, TimeoutError)
-    assert "no sign of life for 10 s, at " in str(error.__cause__)
+    assert "silent for 10 s, at " in str(error.__cause__)
     assert [event.at for event in events if isinstance(event, ServiceStarting) and event.service == "a"] == [0, 11]
 
 
@@ -197,3 +200,79 @@ async def test_threads_are_watched_too() -> None:
 
     assert status.services[0].waiting_at is not None
     assert "test_heartbeat.py" in status.services[0].waiting_at
+
+
+def block(seconds: float) -> None:
+    """Let time pass while the event loop does not turn."""
+    if "trio" in sys.modules and sys.modules["trio"].lowlevel.in_trio_run():
+        sys.modules["trio"].lowlevel.current_clock().jump(seconds)
+    else:
+        loop: Any = asyncio.get_running_loop()
+        loop._now += seconds
+
+
+@pytest.mark.parametrize("blocked", [8, 40, 1000])
+@pytest.mark.parametrize("on_stall", [False, True])
+async def test_an_innocent_service_is_left_alone(blocked: float, *, on_stall: bool) -> None:
+    """When something else blocks the loop, or the process is paused, services that beat in time are not stalled."""
+    runs: list[str] = []
+
+    async def service(stopping_token: StoppingToken) -> None:
+        runs.append("run")
+        while not stopping_token.stop_requested:
+            await anyio.sleep(3)
+            stopping_token.beat()
+
+    host, events = watched(service, Restart(on_stall=on_stall))
+    async with host:
+        for _ in range(5):
+            await anyio.sleep(7.3)
+            block(blocked)
+        await anyio.sleep(50)
+
+    assert stalls(events) == []
+    assert runs == ["run"]
+
+
+async def test_a_silent_service_is_noticed_after_a_block_as_well() -> None:
+    """Time in which the loop did not turn is no silence, but the rest is."""
+
+    async def service(stopping_token: StoppingToken) -> None:
+        await anyio.sleep(200)
+        await stopping_token.wait()
+
+    host, events = watched(service)
+    async with host:
+        await anyio.sleep(5)
+        block(100)
+        await anyio.sleep(150)
+
+    stall = stalls(events)[0]
+    assert stall[0] == "ServiceStalled"
+    assert 105 < stall[1] <= 112.5
+    assert 10 <= stall[2] <= 12.5
+
+
+async def test_a_stalled_run_has_its_time_to_end_after_a_block() -> None:
+    """A stalled run that was cancelled is abandoned when it had its time, not when the loop was blocked meanwhile."""
+    runs: list[str] = []
+
+    async def service(stopping_token: StoppingToken) -> None:
+        runs.append("run")
+        if len(runs) > 1:
+            await stopping_token.wait()
+            return
+        try:
+            await anyio.sleep(1000)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(4)
+
+    host, events = watched(service, Restart(on_stall=True, limit=None, backoff=Backoff(1, 1, 1, 0)))
+    async with host:
+        await anyio.sleep(11)
+        block(100)
+        await anyio.sleep(6)
+
+    assert not any(isinstance(event, ServiceAbandoned) for event in events)
+    assert len(runs) == 2

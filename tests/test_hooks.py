@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import anyio
 import pytest
-from puppet import QUIET, Puppet, PuppetError, trace
+from puppet import QUIET, Plain, Puppet, PuppetError, build, trace
 
 from hostkit import BackgroundService, HostBuilder, HostFailedError, HostState, StoppingToken
 from hostkit.events import HostEvent, HostStarted, HostStopped, ServiceStarted, ServiceStopped, StopRequested
@@ -128,12 +128,55 @@ async def test_an_exit_of_on_fatal_comes_out_with_the_failure() -> None:
     assert [type(error) for error in caught.value.__cause__.exceptions] == [PuppetError]
 
 
-def test_a_hook_of_a_host_that_never_started() -> None:
-    """A callback for an instant that has passed is called at once; there is nobody to stop."""
-    lifetime = HostBuilder(QUIET).lifetime
-    lifetime._enter(HostState.STOPPED)
+async def test_a_hook_of_a_host_that_has_ended() -> None:
+    """A callback for an instant that has passed is called at once; what it raises stops nothing any more."""
+    host, events = build(Plain())
+    async with host:
+        pass
+    before = len(events)
 
     def leave() -> None:
         raise SystemExit(7)
 
-    lifetime.on_stopped(leave)
+    host.lifetime.on_stopped(leave)
+
+    assert (len(events), host.lifetime.state) == (before, HostState.STOPPED)
+
+
+async def test_a_running_host_takes_listeners() -> None:
+    """A listener that is added to a host hears what comes from then on, before, during and after a lifecycle."""
+    host, _ = build(Puppet(), Plain())
+    heard: list[str] = []
+    detailed: list[str] = []
+
+    def listen(event: HostEvent) -> None:
+        heard.append(type(event).__name__)
+
+    remove = host.on_event(listen)
+    async with host:
+        first = list(heard)
+        remove()
+        remove()
+        again = host.on_event(lambda event: detailed.append(type(event).__name__))
+    again()
+    async with host:
+        pass
+
+    assert first[0] == "HostStarting"
+    assert first[-1] == "HostStarted"
+    assert heard == first
+    assert detailed[0] == "StopRequested"
+    assert detailed[-1] == "HostStopped"
+    assert "ServiceStopping" in detailed
+    assert detailed.count("HostStopped") == 1
+
+
+def test_a_host_refuses_what_is_no_listener() -> None:
+    """A listener is a plain function."""
+    host, _ = build(Plain())
+
+    async def listen(event: HostEvent) -> None:
+        """Hear nothing."""
+
+    with pytest.raises(TypeError, match=r"on_event\(\) takes a synchronous function"):
+        host.on_event(listen)  # type: ignore[arg-type]  # a mistake of the user's

@@ -369,7 +369,7 @@ async def test_a_start_that_ignores_its_cancellation_is_abandoned() -> None:
 
     assert anyio.current_time() == 1 + 5
     assert host.lifetime.exit_code == 3
-    with pytest.raises(HostStateError, match="last life still run: 'b'"):
+    with pytest.raises(HostStateError, match="last lifecycle still run: 'b'"):
         await host.start()
     await anyio.sleep(200)
 
@@ -463,7 +463,7 @@ async def test_a_service_cannot_wait_for_its_own_host() -> None:
 
 
 async def test_a_stopped_host_can_be_started_again() -> None:
-    """A stopped host starts afresh: state, reason and failure are those of the new life."""
+    """A stopped host starts afresh: state, reason and failure are those of the new lifecycle."""
     puppet = Puppet(run=1, fails="execute")
     host, _ = build(puppet, Plain())
     await host.start()
@@ -676,6 +676,7 @@ async def test_every_call_raises_a_new_group_over_the_same_failures() -> None:
     assert first.exceptions == second.exceptions
 
 
+@pytest.mark.long
 async def test_ten_thousand_services() -> None:
     """Many services start and stop; the event loop turns meanwhile."""
     builder = HostBuilder(QUIET)
@@ -773,8 +774,8 @@ def test_a_run_that_is_closed_without_its_loop_goes_silently(service: type[Hoste
     loop.run_until_complete(host.start())
     loop.close()
     told = len(events)
-    assert host._life is not None
-    (supervisor,) = host._life.supervisors()
+    assert host._runner.lifecycle is not None
+    (supervisor,) = host._runner.lifecycle.supervisors()
     assert supervisor.run is not None
     assert supervisor.run._handle is not None
 
@@ -806,3 +807,8 @@ async def test_a_late_service_of_a_library_is_named_with_the_lines_of_its_tasks(
     assert own.endswith(f" in {parent.__qualname__}")
     assert ";" not in own
     assert tasks.endswith(f" in {child.__qualname__}")
+
+
+def test_a_service_has_no_details_of_its_own() -> None:
+    """A service that says nothing of itself can still be asked, as by a subclass that adds to it."""
+    assert HostedService().details() == {}

@@ -50,7 +50,7 @@ class View(NamedTuple):
     failed: tuple[str, ...]
     """Which services have failed, in order."""
     told: tuple[str, ...]
-    """Which instants the lifetime has told of, in every life."""
+    """Which instants the lifetime has told of, in every lifecycle."""
     runs: tuple[int, ...]
     """How often each service was started, was ready, and was stopped."""
     answers: tuple[tuple[int, str, float], ...]
@@ -396,6 +396,7 @@ class HostStates(RuleBasedStateMachine):
                 assert seen == expected, f"{backend}, after {call}"
 
 
+@pytest.mark.long
 def test_a_host_is_always_where_its_model_is() -> None:
     """In whatever order a host is started, stopped, waited for and failed, it is in the state that the manual says."""
     run_state_machine_as_test(

@@ -1,11 +1,13 @@
-"""The door of the queue: room, keys, threads, and who is let in when."""
+"""Admission to the queue: capacity, keys, threads, and in which order callers get their places."""
 
+import gc
 import sys
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import partial
+from functools import partial, wraps
 
 import anyio
 import pytest
@@ -14,8 +16,8 @@ from job_hosts import Diary, again, hosted, tally, until
 from puppet import QUIET
 
 from hostkit import HostBuilder
+from hostkit._values.functions import kind_of
 from hostkit.jobs import Job, JobQueue, JobState, QueueClosedError, QueueFullError
-from hostkit.jobs._kinds import KINDS, kind_of
 
 
 async def nothing() -> None:
@@ -146,7 +148,7 @@ class TestCapacity:
 
         assert diary.names == ["blocker", "kept"]
         assert tally(queue) == {"succeeded": 2, "cancelled": 1}
-        assert queue._intake.pending == queue._intake.promised == 0
+        assert queue._dispatcher.admission.waiting == queue._dispatcher.admission._reserved == 0
 
     async def test_before_the_start_nothing_makes_room(self) -> None:
         """A full queue that was not started is not waited for, as that would be for ever."""
@@ -165,7 +167,7 @@ class TestCapacity:
         async with hosted(queue):
             await queue.enqueue(diary.work, "blocker", 1)
             await anyio.lowlevel.checkpoint()
-            job = await queue._intake.put_waiting(queue._options, None, diary.note, ("x",), {})
+            job = await queue._put_waiting(queue._new_job(diary.note, ("x",), {}), None)
 
             assert job.state is JobState.WAITING
             assert current_time() == 0
@@ -322,7 +324,7 @@ class TestThreads:
 
         async with hosted(queue):
             # As if it came between the loop's look into the tray and its look at the room.
-            monkeypatch.setattr(queue._intake, "take_in", lambda: None)
+            monkeypatch.setattr(queue._dispatcher.inbox, "take_in", lambda: None)
             join(partial(queue.enqueue_nowait, nothing))
             with pytest.raises(QueueFullError):
                 queue.enqueue_nowait(nothing)
@@ -339,6 +341,7 @@ class TestThreads:
             # No checkpoint: the loop has not seen it yet.
         assert diary.names == ["thread"]
 
+    @pytest.mark.long
     @pytest.mark.real_time
     @pytest.mark.parametrize("capacity", [100_000, 100])
     async def test_loses_and_doubles_nothing(self, capacity: int, frequent_switches: None) -> None:
@@ -351,7 +354,7 @@ class TestThreads:
 
         async def job(thread: int, number: int) -> None:
             runs[thread, number] += 1
-            waiting = queue._intake.pending + len(queue._intake.tray)
+            waiting = queue._dispatcher.admission.waiting
             if waiting > capacity + 1:  # a thread that counts itself in, to look then
                 too_many.append(waiting)
 
@@ -419,7 +422,7 @@ class TestClosing:
 
         assert refused == [1, 1]
         assert tally(queue) == {"succeeded": 2}
-        assert queue._intake.pending == queue._intake.promised == 0
+        assert queue._dispatcher.admission.waiting == queue._dispatcher.admission._reserved == 0
 
     async def test_refuses_a_promise_that_comes_too_late(self) -> None:
         """A caller to whom a place was promised at the instant of the stop is refused as well."""
@@ -445,30 +448,35 @@ class TestClosing:
             del host
 
         assert refused == [1]
-        assert queue._intake.pending == queue._intake.promised == 0
+        assert queue._dispatcher.admission.waiting == queue._dispatcher.admission._reserved == 0
 
 
 class TestKinds:
     """What has been read off a function is kept, but does not keep the function."""
 
     def test_functions_of_modules_are_looked_up_quickly(self) -> None:
-        """What lives as long as its module is kept under itself."""
+        """What says all by its code is looked up there."""
         kind = kind_of(nothing)
 
-        assert KINDS[nothing] is kind
         assert kind_of(nothing) is kind
 
-    def test_functions_that_come_and_go_are_not_kept(self) -> None:
-        """A function that was made in another one goes when nobody needs it any more."""
+    @pytest.mark.parametrize("decorated", [False, True])
+    def test_functions_that_come_and_go_are_not_kept(self, *, decorated: bool) -> None:
+        """A function that was made in another one goes when it is no longer needed."""
 
         def make() -> Callable[[], object]:
             async def inner() -> None: ...
 
-            return inner
+            async def outer() -> None: ...
+
+            return wraps(inner)(outer) if decorated else inner
 
         function = make()
         assert kind_of(function) is kind_of(function)
-        assert function not in KINDS
+        reference = weakref.ref(function)
+        del function
+        gc.collect()
+        assert reference() is None
 
     def test_builtins_that_do_not_tell_their_parameters_are_taken(self) -> None:
         """A builtin without a signature takes no token."""

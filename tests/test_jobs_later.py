@@ -8,7 +8,9 @@ import pytest
 from anyio import current_time
 from job_hosts import Diary, hosted, states, tally
 
-from hostkit.jobs import Job, JobQueue, JobState
+from hostkit._execution.event_loop import EventLoop
+from hostkit.jobs import JobQueue, JobState
+from hostkit.jobs._job import JobRecord
 from hostkit.testing import FakeWallClock
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -81,14 +83,14 @@ class TestDelays:
         """With nothing to wait for, the queue has no timer; a delayed job needs one, once."""
         queue, diary = JobQueue(), Diary()
         looks: list[float] = []
-        later = queue._desk.later
-        take_due = later.take_due
+        later = queue._dispatcher.delayed
+        take_due = later._take_due
 
-        def look(now: float) -> Iterator[Job[object]]:
+        def look(now: float) -> Iterator[JobRecord]:
             looks.append(now)
             return take_due(now)
 
-        later.take_due = look  # type: ignore[method-assign]
+        later._take_due = look  # type: ignore[method-assign]
         async with hosted(queue):
             await anyio.sleep(1000)
             await queue.enqueue_in(100, diary.note)
@@ -100,9 +102,16 @@ class TestDelays:
     async def test_takes_a_timer_at_its_word(self) -> None:
         """A timer that comes a hair before its time, as some do, is not set again and again until then."""
         queue, diary = JobQueue(), Diary()
+        inbox = queue._dispatcher.inbox
+        open_inbox = inbox.open
 
+        def open_slow() -> EventLoop:
+            loop = open_inbox()
+            loop.time = lambda: current_time() - 0.001
+            return loop
+
+        inbox.open = open_slow  # type: ignore[method-assign]
         async with hosted(queue):
-            queue._desk.time = lambda: current_time() - 0.001
             job = await queue.enqueue_in(10, diary.note)
             with anyio.fail_after(20):
                 await job.wait()
@@ -118,7 +127,10 @@ class TestDelays:
             for n in range(2000):
                 (await queue.enqueue_in(3600 + n, Diary().note)).cancel()
                 (await queue.enqueue_at(datetime.now(UTC) + timedelta(hours=1), Diary().note)).cancel()
-                assert len(queue._desk.later._timed) + len(queue._desk.later._dated) < 200
+                assert (
+                    len(queue._dispatcher.delayed._by_time._heap) + len(queue._dispatcher.delayed._by_instant._heap)
+                    < 200
+                )
             await anyio.sleep(11)
 
             assert states(*kept) == ["succeeded"] * 10
@@ -135,7 +147,6 @@ class TestDelays:
             await anyio.sleep(10)
 
         assert diary.names == ["kept"]
-        assert queue._desk.later._gone == 0
 
 
 class TestInstants:

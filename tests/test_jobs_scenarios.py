@@ -131,7 +131,7 @@ class Scene:
             same = [job for job in self.jobs.values() if job.args[0] == tag]  # those that were enqueued once more
             assert self.begun[tag] <= len(same) * self.attempts
             assert self.finished[tag] >= sum(job.state is JobState.SUCCEEDED for job in same)
-        assert self.queue._intake.pending == self.queue._intake.promised == 0
+        assert self.queue._dispatcher.admission.waiting == self.queue._dispatcher.admission._reserved == 0
         assert self.running == 0
 
 

@@ -1,11 +1,12 @@
 """The stop: what is drained, what is cut, what is lost, and who is told."""
 
+import math
 from collections.abc import Sequence
 
 import anyio
 import pytest
 from anyio import current_time
-from job_hosts import ClumsyError, Diary, again, clumsy, hosted, states, tally
+from job_hosts import ClumsyError, Diary, again, clumsy, hosted, of_a_queue, states, tally
 from loguru import logger
 from puppet import QUIET, Puppet
 
@@ -110,6 +111,23 @@ class TestDraining:
         assert stopped == 1
         assert job.result() == "early"
         assert waiting.state is JobState.SUCCEEDED
+
+    async def test_jobs_know_how_much_time_is_left(self) -> None:
+        """The token of a job tells the seconds until the queue is cancelled."""
+        queue = JobQueue()
+        left: list[float] = []
+
+        async def look(stopping_token: StoppingToken) -> None:
+            left.append(stopping_token.time_left)
+            await stopping_token.wait()
+            await anyio.sleep(5)
+            left.append(stopping_token.time_left)
+
+        async with hosted(queue):
+            await queue.enqueue(look)
+            await anyio.sleep(1)
+
+        assert left == [math.inf, 15]
 
     async def test_waits_for_services_that_came_after_it(self) -> None:
         """The queue accepts until its own turn: what stops before it may still enqueue, to its last breath."""
@@ -232,15 +250,15 @@ class TestCutting:
 
         assert states(job, waiting) == ["running", "lost"]
         assert tally(queue) == {"running": 1, "lost": 2}
-        assert "WARNING 1 job still runs after the cancellation: 1 x deaf\n" in lines
-        assert "WARNING 2 jobs were lost at the stop: 2 x note\n" in lines
+        assert "WARNING 1 job still runs after the cancellation: 1 x deaf (number 1)\n" in lines
+        assert "WARNING 2 jobs were lost at the stop: 2 x note (numbers 2, 3)\n" in lines
         release.set()
         await anyio.sleep(1)
 
     async def test_a_job_that_takes_its_time_to_end(self, request: pytest.FixtureRequest) -> None:
         """A job that ends late, but before the host gives up, is reported with the rest, in the end."""
         lines: list[str] = []
-        sink = logger.add(lines.append, format="{message}", filter="hostkit.jobs")
+        sink = logger.add(lines.append, format="{message}", filter=of_a_queue)
         request.addfinalizer(lambda: logger.remove(sink))
         clerk = Clerk()
         queue, diary = JobQueue(concurrency=2, on_lost=clerk.take), Diary()
@@ -260,9 +278,9 @@ class TestCutting:
 
         assert states(*jobs) == ["lost", "lost", "lost"]
         assert lines == [
-            "2 jobs still run after the cancellation: 2 x slow\n",
-            "1 job was lost at the stop: 1 x note\n",
-            "2 jobs were lost at the stop: 2 x slow\n",
+            "2 jobs still run after the cancellation: 2 x slow (numbers 1, 2)\n",
+            "1 job was lost at the stop: 1 x note (number 3)\n",
+            "2 jobs were lost at the stop: 2 x slow (numbers 1, 2)\n",
         ]
         assert [list(taken) for taken in clerk.taken] == [jobs]
 
@@ -292,9 +310,9 @@ class TestCutting:
 
 class TestReport:
     async def test_is_one_line_with_counts_by_name(self, request: pytest.FixtureRequest) -> None:
-        """What was lost is counted by name, the most first, in one warning in the name of the queue."""
+        """What was lost is counted by name, the most first, with numbers, in one warning in the name of the queue."""
         lines: list[str] = []
-        sink = logger.add(lines.append, format="{level} {extra[service]} {message}", filter="hostkit.jobs")
+        sink = logger.add(lines.append, format="{level} {extra[service]} {message}", filter=of_a_queue)
         request.addfinalizer(lambda: logger.remove(sink))
         builder = HostBuilder(HostOptions(log_level="WARNING"))
         queue = builder.add_service(JobQueue(), name="mails")
@@ -304,7 +322,9 @@ class TestReport:
             for _ in range(3):
                 await queue.enqueue_in(100, nothing)
 
-        assert lines == ["WARNING mails 4 jobs were lost at the stop: 3 x nothing, 1 x reminder\n"]
+        assert lines == [
+            "WARNING mails 4 jobs were lost at the stop: 3 x nothing (numbers 2, 3, 4), 1 x reminder (number 1)\n"
+        ]
 
     async def test_a_synchronous_callback_will_do(self) -> None:
         """`on_lost` may be async or not; it gets the jobs with all that is needed to hand them on."""
@@ -409,6 +429,6 @@ class TestSecondLife:
         async with hosted(queue):
             pass
 
-        queue._intake.take_in()
+        queue._dispatcher.inbox.take_in()
 
         assert tally(queue) == {}

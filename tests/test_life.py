@@ -35,7 +35,7 @@ async def test_an_ordinary_day_is_four_lines(lines: list[str]) -> None:
         "INFO starting app with 2 services",
         "INFO started 2 services in 1.00 s",
         "INFO stopping: enough",
-        "INFO stopped in 2.00 s, exit code 0",
+        "INFO stopped in 2.00 s",
     ]
 
 

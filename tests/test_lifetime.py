@@ -72,7 +72,7 @@ async def test_nothing_follows_in_the_callers_frame() -> None:
 
 
 async def test_a_request_after_the_end_does_nothing() -> None:
-    """After the end it does nothing, not even for the next life."""
+    """After the end it does nothing, not even for the next lifecycle."""
     puppet = Puppet()
     host, _ = build(puppet)
     async with host:
@@ -102,7 +102,7 @@ async def test_request_stop_from_a_thread() -> None:
 
 @pytest.mark.parametrize("code", [-1, 256, "1", True, 1.5])
 def test_a_wrong_exit_code_is_refused(code: object) -> None:
-    """An exit code is a whole number from 0 to 255; another would be cut to something else by the system."""
+    """An exit code is an int from 0 to 255; another would be cut to something else by the system."""
     with pytest.raises(ValueError, match="exit_code must be"):
         HostLifetime().request_stop(exit_code=code)  # type: ignore[arg-type]
 

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 import pytest
 from loguru import logger
 
-from hostkit._core.listeners import Listeners
+from hostkit import HostOptions
+from hostkit._core.lifetime import LifetimeController, Listener, StopHooks
+from hostkit._execution.event_loop import EventLoop
 from hostkit.events import HostEvent, HostStarted, HostStopped, StopRequested
 
 STARTED, REQUESTED, STOPPED = HostStarted(1.0, 0, 0.0), StopRequested(2.0, "done"), HostStopped(3.0, "done", 0, 1.0)
@@ -20,8 +22,18 @@ def lines() -> Iterator[list[str]]:
     logger.remove(sink)
 
 
-def ignore(_error: BaseException, _hook: str) -> None:
-    """Take what a listener raises, for nothing."""
+def controller(*listeners: Listener) -> LifetimeController:
+    """Return the lifetime of a host that starts, with *listeners*; its own lines are left out."""
+    lifetime = LifetimeController()
+    lifetime.begin(
+        EventLoop(),
+        HostOptions(log_level="CRITICAL"),
+        StopHooks(bool, lambda _: None, lambda: None, None),
+        owns_process=False,
+    )
+    for listener in listeners:
+        lifetime.add_listener(listener)
+    return lifetime
 
 
 def fail(event: HostEvent) -> None:
@@ -30,45 +42,45 @@ def fail(event: HostEvent) -> None:
     raise OSError(message)
 
 
-def test_every_listener_hears_every_event_in_order() -> None:
-    """Listeners are told in the order in which they were added."""
+async def test_every_listener_hears_every_event_in_order() -> None:
+    """Listeners are called in the order in which they were added."""
     heard: list[tuple[str, HostEvent]] = []
-    listeners = Listeners([lambda event: heard.append(("a", event)), lambda event: heard.append(("b", event))], ignore)
+    lifetime = controller(lambda event: heard.append(("a", event)), lambda event: heard.append(("b", event)))
 
-    listeners.tell(STARTED)
-    listeners.tell(STOPPED)
+    lifetime.emit(STARTED)
+    lifetime.emit(STOPPED)
 
     assert heard == [("a", STARTED), ("b", STARTED), ("a", STOPPED), ("b", STOPPED)]
 
 
-def test_nobody_has_to_listen() -> None:
+async def test_no_listener_is_needed() -> None:
     """Without listeners an event goes nowhere."""
-    Listeners([], ignore).tell(STARTED)
+    controller().emit(STARTED)
 
 
-def test_an_event_that_a_listener_causes_comes_later() -> None:
+async def test_an_event_that_a_listener_causes_comes_later() -> None:
     """One event at a time: what a listener causes comes after the current event has reached all."""
     heard: list[tuple[str, HostEvent]] = []
 
     def cause(event: HostEvent) -> None:
         heard.append(("a", event))
         if event == STARTED:
-            listeners.tell(REQUESTED)
-            listeners.tell(STOPPED)
+            lifetime.emit(REQUESTED)
+            lifetime.emit(STOPPED)
 
-    listeners = Listeners([cause, lambda event: heard.append(("b", event))], ignore)
-    listeners.tell(STARTED)
+    lifetime = controller(cause, lambda event: heard.append(("b", event)))
+    lifetime.emit(STARTED)
 
     assert heard == [(name, event) for event in (STARTED, REQUESTED, STOPPED) for name in ("a", "b")]
 
 
-def test_a_listener_that_fails_is_logged_and_kept(lines: list[str]) -> None:
+async def test_a_listener_that_fails_is_logged_and_kept(lines: list[str]) -> None:
     """An error of a listener is in the log, with its traceback; it is kept, and so are the others."""
     heard: list[HostEvent] = []
-    listeners = Listeners([fail, heard.append], ignore)
+    lifetime = controller(fail, heard.append)
 
-    listeners.tell(STARTED)
-    listeners.tell(STOPPED)
+    lifetime.emit(STARTED)
+    lifetime.emit(STOPPED)
 
     assert heard == [STARTED, STOPPED]
     assert len(lines) == 2
@@ -77,19 +89,44 @@ def test_a_listener_that_fails_is_logged_and_kept(lines: list[str]) -> None:
     assert "OSError: cannot take HostStarted" in lines[0]
 
 
-def test_an_exit_does_not_stop_the_events(lines: list[str]) -> None:
-    """What a listener raises, an exit too, is handed on when it is logged; the events are told as before."""
+async def test_an_exit_does_not_stop_the_events(lines: list[str]) -> None:
+    """What a listener raises, an exit too, is a stop request when it is logged; the events go on as before."""
     heard: list[HostEvent] = []
-    raised: list[tuple[BaseException, str]] = []
 
     def leave(event: HostEvent) -> None:
         if event == STARTED:
             raise SystemExit(7)
 
-    listeners = Listeners([leave, heard.append], lambda error, hook: raised.append((error, hook)))
-    listeners.tell(STARTED)
-    listeners.tell(STOPPED)
+    lifetime = controller(leave, heard.append)
+    lifetime.emit(STARTED)
+    lifetime.emit(STOPPED)
 
-    assert heard == [STARTED, STOPPED]
-    assert [(repr(error), hook) for error, hook in raised] == [("SystemExit(7)", "a listener")]
+    assert [event for event in heard if not isinstance(event, StopRequested)] == [STARTED, STOPPED]
+    assert (lifetime.stop_reason, lifetime.exit_code) == ("a listener raised SystemExit(7)", 7)
     assert len(lines) == 1
+
+
+async def test_a_listener_that_is_taken_back_hears_no_more() -> None:
+    """What `add_listener` returns takes one registration back, of a listener that was added twice as well."""
+    heard: list[HostEvent] = []
+    lifetime = controller(heard.append)
+    remove = lifetime.add_listener(heard.append)
+
+    lifetime.emit(STARTED)
+    remove()
+    remove()
+    lifetime.emit(STOPPED)
+
+    assert heard == [STARTED, STARTED, STOPPED]
+    assert lifetime.has_listeners()
+
+
+async def test_details_are_made_only_for_a_listener() -> None:
+    """The events of single services are made while there is a listener, or the log shows them."""
+    lifetime = controller()
+    alone = lifetime.detailed
+    remove = lifetime.add_listener(lambda _: None)
+    watched = lifetime.detailed
+    remove()
+
+    assert (alone, watched, lifetime.detailed) == (False, True, False)

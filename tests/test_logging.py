@@ -1,5 +1,6 @@
 """Log lines: hostkit's own, made of its events, and the user's, which name the service that writes them."""
 
+import io
 import json
 import logging
 import re
@@ -7,7 +8,6 @@ import sys
 import textwrap
 import threading
 from collections.abc import Iterator
-from contextvars import copy_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,9 @@ from children import PYTHON, Child
 from loguru import logger
 
 from hostkit import BackgroundService, HostBuilder, HostedService, HostOptions, StoppingToken, events
-from hostkit._config.logging import LEVELS, EventLog, LogContexts, complete, log, log_error
+from hostkit._config.event_log import EventLog
+from hostkit._config.log_format import traceback_of
+from hostkit._config.logging import LEVELS, complete, log, log_error
 from hostkit._config.options import LOG_LEVELS
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ LINES = [
     (events.HostStarting(1.0, "app", 2), "INFO", "starting app with 2 services"),
     (events.HostStarting(1.0, "app", 1), "INFO", "starting app with 1 service"),
     (events.HostStarted(1.0, 2, 0.126), "INFO", "started 2 services in 0.13 s"),
+    (events.StopAnnounced(1.0, "signal SIGTERM", 5.0), "INFO", "stopping in 5 s: signal SIGTERM"),
     (events.StopRequested(1.0, "signal {SIGTERM}"), "INFO", "stopping: signal {SIGTERM}"),
     (events.HostStopped(1.0, "done", 3, 2.5), "INFO", "stopped in 2.50 s, exit code 3"),
     (events.ServiceStarting(1.0, "web"), "DEBUG", "service web starting"),
@@ -60,7 +63,16 @@ LINES = [
         "service web failed: OSError('no {route}')",
     ),
     (events.ServiceFailed(1.0, "web", OSError("busy"), retried=True), "WARNING", "service web failed: OSError('busy')"),
-    (events.ServiceRestarting(1.0, "web", 1.26, 3), "WARNING", "service web restarting in 1.3 s, restart 3"),
+    (
+        events.ServiceRestarting(1.0, "web", 1.26, 9, 3, None),
+        "WARNING",
+        "service web restarting in 1.3 s, restart 9",
+    ),
+    (
+        events.ServiceRestarting(1.0, "web", 1.26, 9, 4, 5),
+        "WARNING",
+        "service web restarting in 1.3 s, restart 4 of 5",
+    ),
     (events.ServiceStalled(1.0, "web", 30.0, None), "WARNING", "service web stalled for 30.0 s"),
     (
         events.ServiceStalled(1.0, "web", 30.0, "a.py:1 in f"),
@@ -84,7 +96,7 @@ LINES = [
 @pytest.mark.parametrize(("event", "level", "text"), LINES)
 def test_every_event_has_its_line(event: events.HostEvent, level: str, text: str, records: list["Record"]) -> None:
     """Every event is one line of hostkit's, at its level; that of a service is bound to it."""
-    EventLog(HostOptions(log_level="DEBUG"))(event)
+    EventLog(HostOptions(log_level="DEBUG"), owns_process=True)(event)
 
     (record,) = records
     assert short(record) == (level, text, getattr(event, "service", None))
@@ -93,10 +105,12 @@ def test_every_event_has_its_line(event: events.HostEvent, level: str, text: str
 
 
 def test_no_event_is_without_a_line() -> None:
-    """All events that there are have a line."""
+    """All events of the host itself have a line."""
     kinds = {getattr(events, name) for name in events.__all__} - {events.HostEvent, events.ServiceEvent}
+    # A scheduler and a queue write the lines of their runs and jobs themselves.
+    of_services = {events.RunFinished, events.RunSkipped, events.JobFailed, events.JobsLost}
 
-    assert {type(event) for event, _, _ in LINES} == kinds
+    assert {type(event) for event, _, _ in LINES} == kinds - of_services
 
 
 def test_events_of_others_have_no_line(records: list["Record"]) -> None:
@@ -109,7 +123,7 @@ def test_events_of_others_have_no_line(records: list["Record"]) -> None:
 @pytest.mark.parametrize("level", LOG_LEVELS)
 def test_no_line_is_made_below_the_level(level: str, records: list["Record"]) -> None:
     """hostkit makes no line below `log_level`, whatever sinks there are."""  # noqa: D403  # its name
-    event_log = EventLog(HostOptions(log_level=level))
+    event_log = EventLog(HostOptions(log_level=level), owns_process=True)
 
     for event, _, _ in LINES:
         event_log(event)
@@ -117,6 +131,68 @@ def test_no_line_is_made_below_the_level(level: str, records: list["Record"]) ->
     expected = [(line_level, text) for _, line_level, text in LINES if LEVELS[line_level] >= LEVELS[level]]
     assert [short(record)[:2] for record in records] == expected
     assert event_log.detailed == (LEVELS[level] <= LEVELS["DEBUG"])
+
+
+def test_an_embedded_host_has_no_exit_code(records: list["Record"]) -> None:
+    """The exit code of a process that embeds a host, or whose loop has ended under it, is not the host's."""
+    stopped = events.HostStopped(1.0, "done", 0, 2.5)
+    EventLog(HostOptions())(stopped)
+    EventLog(HostOptions(), owns_process=True)(events.HostStopped(1.0, "event loop ended", 0, 2.5))
+
+    assert [record["message"] for record in records] == ["stopped in 2.50 s"] * 2
+
+
+@pytest.mark.parametrize(
+    ("event", "hint"),
+    [
+        (events.StopRequested(1.0, "signal SIGINT"), " (a second Ctrl-C cancels everything at once)"),
+        (events.StopRequested(1.0, "signal SIGTERM"), " (a second signal cancels everything at once)"),
+        (events.StopAnnounced(1.0, "signal SIGINT", 5.0), " (a second Ctrl-C ends the delay)"),
+        (events.StopRequested(1.0, "enough"), ""),
+    ],
+)
+def test_the_first_stop_line_in_a_terminal_says_what_a_second_signal_does(
+    event: events.HostEvent, hint: str, records: list["Record"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a terminal a person who has stopped the host learns how to hurry it; elsewhere nothing is added."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    event_log = EventLog(HostOptions(), owns_process=True)
+    event_log(event)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    event_log(event)
+    EventLog(HostOptions())(event)
+
+    plain, hinted, embedded = (record["message"] for record in records)
+    assert hinted == plain + hint
+    assert embedded == plain
+
+
+def test_no_line_can_be_forged(records: list["Record"]) -> None:
+    """What a name or an error has to say stays on one line, with control characters as escapes."""
+    forged = "x\n2026-01-01 00:00:00.000 | INFO     | hostkit | all is well\x1b[2K\r\u2028"
+
+    EventLog(HostOptions())(events.HostStarting(1.0, forged, 2))
+    EventLog(HostOptions())(events.ServiceFailed(1.0, forged, OSError(forged), retried=False))
+    log("INFO", "{}", forged)
+
+    assert len(records) == 3
+    assert all(record["message"].isprintable() for record in records)
+
+
+def test_what_cannot_be_shown_is_named() -> None:
+    """An error whose traceback cannot be made is shown by its text."""
+
+    class WrongCause(Exception):  # noqa: N818  # a fake
+        @property
+        def __cause__(self) -> BaseException | None:  # type: ignore[override]
+            message = "no cause"
+            raise ValueError(message)
+
+    assert traceback_of(WrongCause("text")) == "WrongCause: text (its traceback cannot be shown)"
 
 
 def test_levels_are_those_of_loguru() -> None:
@@ -137,28 +213,6 @@ def test_lines_have_an_error_and_a_service(records: list["Record"]) -> None:
     assert short(second) == ("ERROR", "callback 'name' failed", "web")
     assert second["exception"] is not None
     assert second["exception"].value is error
-
-
-def test_a_context_names_its_service() -> None:
-    """Each service has a context in which its name is bound, and which is a copy of the host's otherwise."""
-    with logger.contextualize(request="7"):
-        contexts = LogContexts(copy_context())
-    found: list[dict[str, object]] = []
-    sink = logger.add(lambda message: found.append(message.record["extra"]))
-
-    web, cache = contexts.of("web"), contexts.of("cache")
-    web.run(logger.info, "line")
-    cache.run(logger.info, "line")
-    web.run(logger.bind(more=1).info, "line")
-    logger.info("line")
-    logger.remove(sink)
-
-    assert found == [
-        {"request": "7", "service": "web"},
-        {"request": "7", "service": "cache"},
-        {"request": "7", "service": "web", "more": 1},
-        {},
-    ]
 
 
 class Talker(BackgroundService):
@@ -327,7 +381,8 @@ def test_a_host_that_owns_its_process_writes_json(tmp_path: Path) -> None:
     ]
     assert all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}[+-]", line["time"]) for line in lines)
     assert lines[1]["disk"] == "/dev/sda1"
-    assert lines[1]["object"].startswith("<hostkit._tokens.stopping_token.StoppingToken object")
+    assert lines[1]["object"].startswith("<hostkit._tokens.stopping_token.StoppingSource object")
+    assert lines[1]["object"].startswith("<hostkit._tokens.stopping_token.StoppingSource object")
     assert [line.get("exception", "").startswith("Traceback (most recent call last):\n") for line in lines] == [
         True,
         False,
@@ -335,6 +390,203 @@ def test_a_host_that_owns_its_process_writes_json(tmp_path: Path) -> None:
         False,
         True,
     ]
+
+
+def run_code(folder: Path, code: str, *, expected: int = 0) -> list[str]:
+    """Run code in a process of its own, and return its lines."""
+    with Child(*PYTHON, "-W", "error", "-c", textwrap.dedent(code), cwd=folder) as child:
+        assert child.end() == expected, child.text
+    return child.lines
+
+
+def test_a_text_line_cannot_be_forged(tmp_path: Path) -> None:
+    """What belongs to a line is indented: the text of an error, a message with a line break, a name of a logger."""
+    code = """
+        import logging
+        from hostkit import HostOptions
+        from hostkit._config.logging import configure
+        configure(HostOptions())
+        forged = "x\\n2026-01-01 00:00:00.000 | INFO     | hostkit | all is well"
+        logging.getLogger(forged).warning(forged)
+        logging.getLogger("<stdin> {x}").warning("markup")
+        try:
+            raise OSError(forged)
+        except OSError:
+            logging.getLogger("a").exception("one\\rtwo")
+    """
+
+    lines = run_code(tmp_path, code)
+
+    assert not [line for line in lines if line.startswith("2026-01-01")]
+    assert sum("| WARNING  | " in line for line in lines) == 2
+    assert lines[2].endswith("| WARNING  | <stdin> {x} | markup")
+    assert lines[3].endswith("| ERROR    | a | one\\rtwo")
+    assert lines[4] == "    Traceback (most recent call last):"
+
+
+def test_no_json_line_is_lost(tmp_path: Path) -> None:
+    """Whatever is bound to a line, there is one, and it is valid JSON."""
+    code = """
+        import logging, math, sys
+        from loguru import logger
+        from hostkit import HostOptions
+        from hostkit._config.logging import configure, log
+        configure(HostOptions(log_format="json"))
+
+        class Rude:
+            def __str__(self):
+                raise ValueError("no")
+            __repr__ = __str__
+
+        circular = []
+        circular.append(circular)
+        deep = {}
+        for _ in range(100_000):
+            deep = {"deeper": deep}
+        for value in ({(1, 2): "tuple"}, circular, Rude(), deep, math.nan, [math.inf], {1, 2}, b"x"):
+            logger.bind(value=value).info("line")
+        logging.getLogger("library").warning("with %s", "extra", extra={"order": 17})
+        logging.getLogger("library").warning("wrong %d", "arguments")
+        class Notes(Exception):
+            @property
+            def __notes__(self):
+                raise ValueError("no")
+        try:
+            raise Notes("text")
+        except Notes as error:
+            log("ERROR", "failed", error=error)
+    """
+
+    lines = run_code(tmp_path, code)
+
+    found = [json.loads(line, parse_constant=pytest.fail) for line in lines if line.startswith("{")]
+    assert [line["message"] for line in found[:-1]] == ["line"] * 8 + ["with extra"]
+    # Python itself has shown such an error since 3.13.
+    assert found[-1]["message"] in ("failed", "failed (its traceback cannot be logged)")
+    values = [line.get("value") for line in found]
+    assert values[0] == {"(1, 2)": "tuple"}
+    assert values[4:7] == ["nan", ["inf"], "{1, 2}"]
+    assert found[8]["order"] == 17
+
+
+def test_lines_of_exit_handlers_are_not_lost(tmp_path: Path) -> None:
+    """What exit handlers log is written, also those registered before the host ran; other sinks are closed."""
+    code = """
+        import atexit
+        from loguru import logger
+        atexit.register(lambda: logger.info("early"))
+        from hostkit import HostBuilder, HostOptions
+        builder = HostBuilder(HostOptions({}))
+        builder.build().run()
+        {}
+        atexit.register(lambda: logger.info("late"))
+    """
+
+    for sink in ("", "logger.add('file.log', format='{message}', enqueue=True)"):
+        lines = run_code(tmp_path, code.format('log_level="INFO"', sink))
+
+        assert [line.rpartition(" | ")[2] for line in lines[-2:]] == ["late", "early"]
+    assert (tmp_path / "file.log").read_text(encoding="utf-8") == "late\n"
+
+
+EMBEDDING = """
+    import asyncio, sys
+    from hostkit import EndAction, HostBuilder, HostOptions, StoppingToken
+
+    def connect(user, password):
+        raise ConnectionError("smtp down")
+
+    async def main():
+        builder = HostBuilder(HostOptions({options}))
+
+        @builder.service(on_failure=EndAction.IGNORE, name="mail\\nforged")
+        async def mail(stopping_token: StoppingToken):
+            connect("ada", "hunter" + str(1 + 1))
+
+        async with builder.build():
+            await asyncio.sleep(0.01)
+
+    {before}
+    asyncio.run(main())
+    {after}
+"""
+
+
+@pytest.mark.parametrize("before", ["", "import loguru"])
+def test_embedded_without_loguru_the_standard_library_writes(tmp_path: Path, before: str) -> None:
+    """In a process that never configured loguru the lines are stdlib's, with an ordinary traceback and no values."""
+    after = "print('loguru' in sys.modules)"
+
+    lines = run_code(tmp_path, EMBEDDING.format(options="", before=before, after=after))
+
+    assert [line for line in lines if "hunter2" in line or "|" in line] == []
+    assert lines[0].startswith("service mail\\nforged failed: ConnectionError('smtp down')")
+    assert lines[1] == "Traceback (most recent call last):"
+    assert lines[-2] == "ConnectionError: smtp down"
+    assert lines[-1] == str(bool(before))
+
+
+def test_embedded_the_standard_loggers_have_names(tmp_path: Path) -> None:
+    """The loggers are `hostkit` and `hostkit.<service>`, for an app that sets its own logging up."""
+    before = "import logging; logging.basicConfig(level=10, format='%(levelname)s %(name)s %(message)s')"
+
+    lines = run_code(tmp_path, EMBEDDING.format(options='application_name="app"', before=before, after=""))
+
+    assert "INFO hostkit starting app with 1 service" in lines
+    assert "ERROR hostkit.mail\\nforged service mail\\nforged failed: ConnectionError('smtp down')" in lines
+
+
+@pytest.mark.parametrize(
+    ("options", "before"),
+    [
+        ('logging="loguru"', "from loguru import logger"),
+        ("", "from loguru import logger; logger.remove(); logger.add(sys.stderr, format='{name} | {message}')"),
+    ],
+)
+def test_embedded_loguru_writes_where_it_was_configured(tmp_path: Path, options: str, before: str) -> None:
+    """Once the app has configured loguru, or says that it wants it, the lines go there."""
+    lines = run_code(tmp_path, EMBEDDING.format(options=options, before=before, after=""))
+
+    assert [line for line in lines if ("hostkit" in line and "| starting" in line) or "- starting" in line]
+
+
+def test_the_log_decides_nothing(tmp_path: Path) -> None:
+    """A sink that raises, and an error that cannot be printed, end no host."""
+    code = """
+        import sys
+        from loguru import logger
+        from hostkit import EndAction, HostBuilder, HostOptions, StoppingToken
+
+        class Unprintable(Exception):
+            def __str__(self):
+                raise ValueError("no")
+            __repr__ = __str__
+            __notes__ = None
+
+        def sink(message):
+            raise OSError("disk full")
+
+        builder = HostBuilder(HostOptions(log_level="DEBUG"))
+
+        @builder.service(on_failure=EndAction.IGNORE)
+        async def bad(stopping_token: StoppingToken):
+            raise Unprintable
+
+        @builder.service()
+        async def good(stopping_token: StoppingToken):
+            await stopping_token.sleep(0.05)
+            print("good")
+
+        host = builder.build()
+        logger.add(sink, catch=False)
+        host.lifetime.on_started(lambda: logger.add(sink, catch=False))
+        host.run()
+    """
+
+    lines = run_code(tmp_path, code)
+
+    assert "good" in lines
+    assert any("cannot log" in line and "disk full" in line for line in lines)
 
 
 def test_what_is_bound_replaces_nothing(tmp_path: Path) -> None:
@@ -352,29 +604,6 @@ def test_what_is_bound_replaces_nothing(tmp_path: Path) -> None:
 
     (line,) = map(json.loads, child.lines)
     assert (line["level"], line["message"], line["logger"], line["more"]) == ("INFO", "line", "__main__", "kept")
-
-
-@pytest.mark.parametrize("chosen", [None, "1"])
-def test_leaves_the_environment_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chosen: str | None) -> None:
-    """That loguru is to add no sink of its own is not told to child processes."""
-    code = """
-        import os, sysconfig
-        from hostkit import HostOptions
-        from hostkit._config.logging import configure
-        schemes = sysconfig.get_scheme_names
-        configure(HostOptions())
-        from loguru import logger
-        print(os.environ.get("LOGURU_AUTOINIT"), sysconfig.get_scheme_names is schemes, len(logger._core.handlers))
-    """
-    if chosen is None:
-        monkeypatch.delenv("LOGURU_AUTOINIT", raising=False)
-    else:
-        monkeypatch.setenv("LOGURU_AUTOINIT", chosen)
-
-    with Child(*PYTHON, "-c", textwrap.dedent(code), cwd=tmp_path) as child:
-        child.end()
-
-    assert child.lines == [f"{chosen} True 1"]
 
 
 def test_needs_no_standard_error(tmp_path: Path) -> None:

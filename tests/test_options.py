@@ -11,7 +11,8 @@ from types import ModuleType
 import pytest
 
 from hostkit import HostOptions
-from hostkit._config.options import CHECKS, OPTION_NAMES, default_dump_signal, main_module_name, set_outside
+from hostkit._config.options import CHECKS, OPTION_NAMES, default_dump_signal, main_module_name
+from hostkit._config.outside import set_outside
 
 
 @pytest.fixture
@@ -30,6 +31,7 @@ def test_has_defaults() -> None:
         "application_name": "app",
         "environment": "production",
         "startup_timeout": 60,
+        "stop_delay": 0,
         "shutdown_timeout": 20,
         "cancellation_timeout": 5,
         "hang_timeout": None,
@@ -38,13 +40,14 @@ def test_has_defaults() -> None:
         "terminate_on_failure": False,
         "log_level": "INFO",
         "log_format": "text",
+        "logging": "auto",
         "backend": "asyncio",
     }
     assert set(CHECKS) == {field.name for field in fields(HostOptions)}
 
 
 def test_durations_are_kept_in_seconds() -> None:
-    """A duration may be a timedelta or a whole number."""
+    """A duration may be a timedelta or an int."""
     options = HostOptions(
         startup_timeout=timedelta(minutes=2),  # type: ignore[arg-type]
         shutdown_timeout=7,
@@ -92,9 +95,9 @@ WRONG = [
     *[("cancellation_timeout", value, "a number of seconds, 0 or more") for value in (-1, None, math.inf)],
     *[(name, 0, "more than 0 seconds, or None") for name in ("startup_timeout", "hang_timeout", "lag_warning")],
     *[(name, -1, "a number of seconds, 0 or more") for name in ("startup_timeout", "hang_timeout", "lag_warning")],
-    ("application_name", "", "a text that is not empty"),
-    ("application_name", None, "a text that is not empty"),
-    ("environment", "  ", "a text that is not empty"),
+    ("application_name", "", "a str that is not empty"),
+    ("application_name", None, "a str that is not empty"),
+    ("environment", "  ", "a str that is not empty"),
     ("terminate_on_failure", 1, "true or false"),
     ("terminate_on_failure", "no", "true or false"),
     ("log_level", "LOUD", "one of TRACE, DEBUG, INFO, SUCCESS, WARNING, ERROR, CRITICAL"),
@@ -158,6 +161,8 @@ def main_module(name: str, *, spec: str | None = None, file: str | None = None) 
         (main_module("__main__", file="/srv/app/worker.py"), "worker"),
         (main_module("__main__", spec="shop.worker", file="/srv/shop/worker.py"), "shop.worker"),
         (main_module("__main__", spec="shop.__main__", file="/srv/shop/__main__.py"), "shop"),
+        (main_module("__main__", file="/srv/shop/__main__.py"), "shop"),
+        (main_module("__main__", spec="__main__", file="/srv/shop.pyz/__main__.py"), "shop"),
         (main_module("__main__"), "python"),
         (None, "python"),
     ],
@@ -173,6 +178,30 @@ def test_the_application_is_named_after_the_program(
 
     assert main_module_name() == name
     assert HostOptions().application_name == name
+
+
+@pytest.mark.parametrize(
+    ("file", "maker", "name"),
+    [
+        ("{bin}/uvicorn", "shop.web", "web"),
+        ("{bin}/uvicorn", "shop.__main__", "shop"),
+        ("{bin}/uvicorn", "__main__", "uvicorn"),
+        ("{bin}/shop", "shop.host", "shop"),
+        ("/venv/lib/site-packages/pytest/__main__.py", "test_shop", "test_shop"),
+        ("/srv/shop/run.py", "shop.web", "run"),
+    ],
+)
+def test_under_a_server_the_application_is_named_after_the_module_that_makes_the_host(
+    file: str, maker: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under a server or a test runner the name is not the server's; a command of the app's own keeps its name."""
+    program = main_module("__main__", file=file.format(bin=f"{sys.prefix}/bin"))
+    monkeypatch.setitem(sys.modules, "__main__", program)
+    made: dict[str, object] = {"__name__": maker, "HostOptions": HostOptions}
+
+    exec("options = HostOptions()", made)  # noqa: S102  # in a module of that name
+
+    assert getattr(made["options"], "application_name", None) == name
 
 
 @pytest.mark.parametrize(("platform", "signal"), [("linux", "SIGUSR1"), ("darwin", "SIGUSR1"), ("win32", None)])

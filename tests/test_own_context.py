@@ -6,7 +6,7 @@ from contextvars import ContextVar, copy_context
 import anyio
 import pytest
 
-from hostkit._execution.context import OwnContext
+from hostkit._execution.context import ContextCoroutine
 from hostkit._execution.stack import coroutine_line
 
 WHO: ContextVar[str] = ContextVar("WHO", default="nobody")
@@ -17,7 +17,7 @@ async def drive(function: Callable[[], Awaitable[str]]) -> str:
     context = copy_context()
     coroutine = function()
     first = context.run(coroutine.send, None)  # type: ignore[attr-defined]
-    return await OwnContext(coroutine, context, first)  # type: ignore[arg-type]
+    return await ContextCoroutine(coroutine, context, first)  # type: ignore[arg-type]
 
 
 async def test_steps_are_taken_in_the_own_context() -> None:
@@ -122,7 +122,7 @@ def test_passes_values_on() -> None:
 
     coroutine = job()
     context = copy_context()
-    steps = OwnContext(coroutine, context, context.run(coroutine.send, None))
+    steps = ContextCoroutine(coroutine, context, context.run(coroutine.send, None))
     frame = steps.cr_frame
 
     with pytest.raises(StopIteration) as stopped:
@@ -130,5 +130,5 @@ def test_passes_values_on() -> None:
 
     assert stopped.value.value == "answer"
     assert frame is not None
-    assert OwnContext(object(), context, None).cr_frame is None  # type: ignore[arg-type]
-    assert OwnContext(object(), context, None).cr_await is None  # type: ignore[arg-type]
+    assert ContextCoroutine(object(), context, None).cr_frame is None  # type: ignore[arg-type]
+    assert ContextCoroutine(object(), context, None).cr_await is None  # type: ignore[arg-type]

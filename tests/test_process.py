@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
-import anyio
 import pytest
 from puppet import QUIET
 
 from hostkit import Host, HostBuilder
+from hostkit._core.host import runner_of
 from hostkit._process.owner import _Ownership
 
 
@@ -38,11 +38,15 @@ class Waiting:
         raise AssertionError
 
 
-class Life:
+class Lifecycle:
     """Stands for a life that has ended."""
 
-    def log(self, *_args: object) -> None:
-        pass
+    class lifetime:  # noqa: N801  # an attribute
+        """Stands for its lifetime."""
+
+        @staticmethod
+        def log(*_args: object) -> None:
+            """Write nothing."""
 
 
 @pytest.fixture
@@ -54,15 +58,15 @@ def owner(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Ownership]:
 
     monkeypatch.setattr(_Ownership, "_leave", leave)
     host: Host = HostBuilder(QUIET).build()
-    ownership: Any = _Ownership(host, None)
-    ownership._life = Life()
+    ownership: Any = _Ownership(runner_of(host), None)
+    ownership._lifecycle = Lifecycle()
     yield ownership
     assert host.lifetime.failure is None
 
 
 def wait(owner: Any, *instants: tuple[float, str]) -> list[float]:  # noqa: ANN401  # with parts that stand for others
     """Wait as long as the instants go, and return how long each wait was."""
-    owner._threads = owner._deadman = waiting = Waiting(*instants)
+    owner._threads = owner._watchdog = waiting = Waiting(*instants)
     owner.await_threads()
     return waiting.waited
 
@@ -84,20 +88,3 @@ def test_leaves_at_the_end(owner: _Ownership) -> None:
 def test_waits_for_nothing(owner: _Ownership) -> None:
     """Without threads there is nothing to wait for."""
     assert len(wait(owner, (0.5, ""))) == 1
-
-
-async def test_gives_signs_of_life_in_time(owner: Any) -> None:  # noqa: ANN401  # with a part that stands for another
-    """The loop that turns says so several times within its ``hang_timeout``, so that one may be late."""
-    beats: list[float] = []
-
-    class Listening:
-        def expect_beat(self, seconds: float) -> None:
-            assert seconds == 6
-            beats.append(anyio.current_time())
-
-    owner._deadman = Listening()
-
-    with anyio.move_on_after(13):
-        await owner._beat(6)
-
-    assert beats == [0, 2, 4, 6, 8, 10, 12]

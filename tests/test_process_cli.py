@@ -143,13 +143,13 @@ WRONG = {
     "run ..app": "not a module's name: '..app'",
     "run app:nowhere": "'app' has no nowhere",
     "run package": "'package' has no host or builder or build",
-    "run app:number": "not a host: 3; give a Host, a HostBuilder, or a function that returns either",
+    "run app:number": "'app:number' is not a host: 3; give a Host, a HostBuilder, or a function that returns either",
     "run app:not_so": "not_so() is an async function; a target is made by a plain one",
     "run app:too_much": (
         "too_much() must take no parameter, or one that is annotated with HostSettings or a subclass of it"
     ),
-    "run app --no-such-flag": "error parsing CLI: unrecognized arguments: --no-such-flag",
-    "run app stray": "error parsing CLI: unrecognized arguments: stray",
+    "run app --no-such-flag": "unrecognized arguments: --no-such-flag",
+    "run app stray": "unrecognized arguments: stray",
     "run app --log-format xml": "--log-format xml: must be one of text, json",
     "run app:configured": "--directory (or DIRECTORY) is required",
     "run": "no target: hostkit run TARGET",

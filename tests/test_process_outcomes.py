@@ -36,7 +36,7 @@ def test_a_crash_stops_the_others(fork_server: ForkServer, hook: str) -> None:
         assert outcome.code == 1
         others = [line for line in outcome.output if hook != "execute" or not line.startswith("last")]
         assert others == CRASHES[hook]
-        assert f"service crasher failed: OSError('{hook} failed')\nTraceback" in outcome.errors
+        assert f"service crasher failed: OSError('{hook} failed')\n    Traceback" in outcome.errors
         assert outcome.errors.count("Traceback") == 1
         assert "exit code 1" in outcome.errors
 
@@ -227,3 +227,10 @@ def test_does_not_wake_up_when_idle(fork_server: ForkServer) -> None:
     for outcome in outcomes:
         assert outcome.code == 0
         assert outcome.output == ["wake-ups: 0"]
+
+
+def test_the_first_exit_code_that_was_asked_for_wins(fork_server: ForkServer) -> None:
+    """The process ends with the code that the log names, also where a service exits with another one later."""
+    for outcome in fork_server.outcomes("two-exits", ready=None):
+        assert outcome.code == 5
+        assert "exit code 5" in outcome.errors

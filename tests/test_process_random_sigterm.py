@@ -1,4 +1,4 @@
-"""SIGTERM at random instants of a host's life: nothing is lost, and nothing is left half done.
+"""SIGTERM at random instants of a host's lifecycle: nothing is lost, and nothing is left half done.
 
 ``SIGTERM_TRIALS=10000 pytest tests/test_process_random_sigterm.py`` does more of it.
 """
@@ -13,6 +13,8 @@ from contextlib import ExitStack
 
 import pytest
 from process_child import BACKENDS, Child, ForkServer, Outcome
+
+pytestmark = pytest.mark.long
 
 pytest_plugins = ["process_fixtures"]
 

@@ -1,8 +1,10 @@
 """Signals on real processes: what the first, second and third do, and when they come too early."""
 
+import os
 import shutil
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -167,15 +169,20 @@ def test_puts_the_handlers_back(fork_server: ForkServer, backend: str, kind: str
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_leaves_a_handler_that_somebody_else_has_taken(fork_server: ForkServer, backend: str) -> None:
-    """A handler that the app has installed meanwhile stays when the host puts the others back."""
+def test_takes_back_a_signal_that_a_service_has_taken(fork_server: ForkServer, backend: str) -> None:
+    """A handler that a service has installed gives way when the service has ended, and the log names the service."""
     with fork_server.run("handlers", backend, "taken") as child:
         child.reads("ready")
         child.send(signal.SIGTERM)
         outcome = child.ends()
 
     assert outcome.code == 0
-    assert outcome.output[4:] == ["restored: [True, True, False]", "taken: True", "threads: 1"]
+    assert outcome.output[4:] == ["restored: [True, True, True]", "taken: False", "threads: 1"]
+    (line,) = [line for line in outcome.errors.splitlines() if "SIGUSR1" in line]
+    assert line.endswith("taken")
+    assert (
+        "| WARNING  | taker | the host receives SIGUSR1 again, which went to process_owners.handlers.<locals>" in line
+    )
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -219,3 +226,145 @@ def test_takes_another_signal_for_the_status(fork_server: ForkServer, name: str,
         outcome = child.ends()
 
     assert outcome.code == code
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_stop_may_be_delayed(fork_server: ForkServer, backend: str) -> None:
+    """With a stop delay the first signal makes the host not ready, the second ends the delay, the third cancels."""
+    with fork_server.run("delayed", backend) as child:
+        child.reads("ready")
+        child.send(signal.SIGTERM)
+        child.reads("announced")
+        child.send(signal.SIGTERM)
+        child.reads("stopping\n")
+        child.send(signal.SIGTERM)
+        outcome = child.ends()
+
+    assert outcome.code == 1
+    assert "announced, ready False, state started" in outcome.output
+    assert "stopping in 60 s: signal SIGTERM" in outcome.errors
+    assert "stopping: signal SIGTERM" in outcome.errors
+
+
+@pytest.mark.parametrize("kind", ["loop", "handler"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_takes_back_what_a_library_has_taken(fork_server: ForkServer, backend: str, kind: str) -> None:
+    """A library that takes the stop signals inside a service is named when it has ended, and the next signal stops."""
+    with fork_server.run("takes-signals", backend, kind) as child:
+        child.reads("bot has the signals")
+        child.send(signal.SIGTERM)
+        child.reads("library got SIGTERM")
+        child.send(signal.SIGTERM)
+        outcome = child.ends()
+
+    assert outcome.code == 0
+    # trio itself puts back what was there before.
+    assert ("| WARNING  | bot | the host receives SIG" in outcome.errors) == ((backend, kind) != ("trio", "loop"))
+    assert "stopping: signal SIGTERM" in outcome.errors
+
+
+# trio's own loop is ended by it, and all tasks with it, without a word.
+@pytest.mark.parametrize("backend", [backend for backend in BACKENDS if backend != "trio"])
+def test_a_loop_that_ends_by_an_exception_has_no_exit_code_of_the_hosts(fork_server: ForkServer, backend: str) -> None:
+    """Where Ctrl-C ends the loop itself, the log does not speak of exit code 0."""
+    with fork_server.run("interrupted-loop", backend) as child:
+        child.reads("ready")
+        child.send(signal.SIGINT)
+        outcome = child.ends()
+
+    assert outcome.code in (-signal.SIGINT, 130)
+    assert "stopped in " in outcome.errors
+    assert "exit code 0" not in outcome.errors
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_interrupt_of_a_pool_is_an_echo(backend: str) -> None:
+    """One Ctrl-C reaches the processes of a pool as well; what comes back from them is no second request to exit."""
+    with command(app("pool", backend, "plain")) as child:
+        child.reads("ready")
+        os.killpg(child.pid, signal.SIGINT)
+        outcome = child.ends()
+
+    assert outcome.code == 0
+    assert "raised KeyboardInterrupt" in outcome.errors
+
+
+@pytest.mark.parametrize(("protected", "code"), [("plain", 1), ("protected", 0)])
+def test_a_pool_that_is_ended_by_the_signal_is_explained(protected: str, code: int) -> None:
+    """SIGTERM to the process group breaks a pool, which is said in words, unless its processes ignore it."""
+    with command(app("pool", "asyncio", protected)) as child:
+        child.reads("ready")
+        os.killpg(child.pid, signal.SIGTERM)
+        outcome = child.ends()
+
+    assert outcome.code == code
+    assert ("a signal to the whole process group ends the worker processes too" in outcome.errors) == bool(code)
+    assert ("worked" in outcome.output) == (not code)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_needs_no_descriptors_in_trouble(fork_server: ForkServer, backend: str) -> None:
+    """With no descriptor left the status is printed, and the stop goes in order."""
+    with fork_server.run("no-descriptors", backend) as child:
+        child.reads("ready")
+        child.send(signal.SIGUSR1)
+        child.reads("greedy ")
+        child.send(signal.SIGTERM)
+        outcome = child.ends()
+
+    assert outcome.code == 0
+    assert outcome.output[-3:] == ["told", "first told", "first stop"]
+    assert "no status" not in outcome.errors
+
+
+def test_the_third_signal_says_so_and_flushes(fork_server: ForkServer) -> None:
+    """The signal that leaves the process says so on standard error, and what print has buffered is written."""
+    with fork_server.run("chatty", "asyncio") as child:
+        child.reads("ready")
+        child.send(signal.SIGTERM, signal.SIGTERM, signal.SIGTERM)
+        outcome = child.ends()
+
+    assert outcome.code == -signal.SIGTERM
+    assert outcome.output[-1] == "buffered"
+    assert "hostkit: one more SIGTERM: leaving the process at once, nothing is waited for" in outcome.errors
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_signal_after_the_end_changes_nothing(backend: str) -> None:
+    """Where the process ends with the host, a signal after the host has stopped does not kill it."""
+    with command(app("after-the-end", backend)) as child:
+        outcome = child.ends()
+
+    assert outcome.code == 0
+    assert outcome.output == ["late", "late"]
+
+
+def test_the_status_may_be_asked_for_while_a_target_is_loaded(tmp_path: Path) -> None:
+    """SIGUSR1 while `hostkit run` imports the target does not kill the process."""
+    (tmp_path / "slow.py").write_text(SLOW_MODULE, encoding="utf-8")
+    with command([sys.executable, "-m", "hostkit", "run", "slow"], directory=tmp_path) as child:
+        child.reads("importing")
+        child.send(signal.SIGUSR1)
+        child.reads("started 1 service")
+        child.send(signal.SIGTERM)
+        outcome = child.ends()
+
+    assert outcome.code == 0
+    assert "hostkit: no status yet: the target is being loaded\n" in outcome.errors
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_process_that_was_paused_is_left_with_a_report(fork_server: ForkServer, backend: str) -> None:
+    """A process that is paused past its deadlines in the middle of a stop names what it waited for, when it goes on."""
+    with fork_server.run("suspect", backend, "shielded", "signal") as child:
+        child.reads("ready")
+        child.send(signal.SIGTERM)
+        child.reads("heard")
+        os.kill(child.pid, signal.SIGSTOP)
+        time.sleep(3)
+        os.kill(child.pid, signal.SIGCONT)
+        outcome = child.ends()
+
+    assert outcome.code == 3
+    assert outcome.tells_where("suspect", "leaving the process with exit code 3")
+    assert "most recent call first" not in outcome.errors

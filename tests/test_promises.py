@@ -41,9 +41,9 @@ def instants(events: list[HostEvent], kind: type[ServiceEvent]) -> list[tuple[st
 
 def hurry(host: Host) -> None:
     """Do what a second signal does."""
-    life = host._life
-    assert life is not None
-    life.hurry()
+    lifecycle = host._runner.lifecycle
+    assert lifecycle is not None
+    lifecycle.shutdown.cancel_all()
 
 
 @pytest.mark.real_time
@@ -82,9 +82,9 @@ async def test_the_dead_man_hears_of_the_last_instant() -> None:
     """Whenever the last instant is laid, whoever has to enforce it is told how many seconds are left until then."""
     host, _ = build(Puppet(drain=5), options=BUDGETS)
     await host.start()
-    assert host._life is not None
+    assert host._runner.lifecycle is not None
     heard: list[float] = []
-    host._life.ladder.on_deadline = heard.append
+    host._runner.lifecycle.shutdown.on_deadline = heard.append
     await anyio.sleep(100)
     host.lifetime.request_stop()
     await anyio.sleep(3)
@@ -297,7 +297,7 @@ async def test_a_stalled_run_that_ignores_its_cancellation_is_told_of_the_stop()
 
 
 async def test_events_tell_how_long_something_took() -> None:
-    """The durations of events are counted from when it began, at any time and in any life."""
+    """The durations of events are counted from when it began, at any time and in any lifecycle."""
     builder = HostBuilder(BUDGETS)
     events: list[HostEvent] = []
     builder.on_event(events.append)

@@ -19,8 +19,8 @@ from hostkit import (
     ThreadService,
     ThreadStoppingToken,
 )
-from hostkit._core.registration import Registration, default_name, takes_task_status, to_service
-from hostkit._values.functions import takes_token
+from hostkit._core.registration import Registration, default_name, to_service
+from hostkit._values.functions import takes_task_status, takes_token
 
 
 class Idle(BackgroundService):

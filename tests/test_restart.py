@@ -41,14 +41,14 @@ def test_is_frozen() -> None:
 
 def test_refuses_a_negative_limit() -> None:
     """A limit is 0 or more."""
-    with pytest.raises(ValueError, match=r"^limit must be a whole number, 0 or more, or None, got -1$"):
+    with pytest.raises(ValueError, match=r"^limit must be an int, 0 or more, or None, got -1$"):
         Restart(limit=-1)
 
 
 @pytest.mark.parametrize("value", [True, 1.5, "3"])
 def test_refuses_a_limit_that_is_no_whole_number(value: object) -> None:
-    """A limit is a whole number; a bool is none."""
-    with pytest.raises(TypeError, match=rf"^limit must be a whole number, 0 or more, or None, got {value!r}$"):
+    """A limit is an int; a bool is none."""
+    with pytest.raises(TypeError, match=rf"^limit must be an int, 0 or more, or None, got {value!r}$"):
         Restart(limit=value)  # type: ignore[arg-type]
 
 

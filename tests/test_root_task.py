@@ -10,7 +10,7 @@ import anyio
 import pytest
 from anyio import CancelScope, Event, create_task_group
 
-from hostkit._execution.event_loop import RootTask, loop_is_running
+from hostkit._execution.event_loop import EventLoop, loop_is_running
 from hostkit.testing import virtual_time
 
 PATIENCE = 20
@@ -23,12 +23,12 @@ variable = ContextVar[str]("variable", default="default")
 def test_needs_an_event_loop() -> None:
     """A root task belongs to a running event loop."""
     with pytest.raises(RuntimeError):
-        RootTask()
+        EventLoop()
 
 
 async def test_runs_outside_the_callers_scopes() -> None:
     """A cancellation of the caller does not reach the root task."""
-    root, done = RootTask(), Event()
+    root, done = EventLoop(), Event()
     log: list[str] = []
 
     async def live() -> None:
@@ -49,7 +49,7 @@ async def test_runs_outside_the_callers_scopes() -> None:
 
 async def test_runs_in_a_copy_of_the_context() -> None:
     """The task has the variables of the context, and what it sets stays its own."""
-    root, done = RootTask(), Event()
+    root, done = EventLoop(), Event()
     seen: list[str] = []
     context = copy_context()
     context.run(variable.set, "of the context")
@@ -69,7 +69,7 @@ async def test_runs_in_a_copy_of_the_context() -> None:
 
 async def test_is_held_while_it_runs() -> None:
     """The garbage collector does not end a task that waits, though the loop holds its tasks weakly."""
-    root, done = RootTask(), Event()
+    root, done = EventLoop(), Event()
 
     async def live() -> None:
         await anyio.sleep(1)
@@ -85,7 +85,7 @@ async def test_is_held_while_it_runs() -> None:
 
 async def test_tells_the_loops_time() -> None:
     """The time is the event loop's, for other threads too."""
-    root = RootTask()
+    root = EventLoop()
     await anyio.sleep(7)
 
     assert root.time() == anyio.current_time() == 7
@@ -104,14 +104,14 @@ def in_thread(function: Callable[[], object]) -> object:
 
 async def test_posts_into_the_loop() -> None:
     """A post is called in the loop soon, in order, never inside the caller's frame, and does not wait for that."""
-    root = RootTask()
+    root = EventLoop()
     called: list[object] = []
 
     def callback(name: str) -> Callable[[], None]:
         return lambda: called.append((name, threading.current_thread() is threading.main_thread()))
 
-    assert root.post(callback("loop"))
-    assert in_thread(lambda: root.post(callback("thread"))) is True
+    assert root.call_soon(callback("loop"))
+    assert in_thread(lambda: root.call_soon(callback("thread"))) is True
     assert called == []
     await anyio.sleep(1)
 
@@ -123,19 +123,19 @@ def test_a_post_into_an_ended_loop_is_dropped(backend: str) -> None:
     """After the loop's end nothing is called and nothing raised: False says so."""
     called: list[str] = []
 
-    async def main() -> RootTask:
-        return RootTask()
+    async def main() -> EventLoop:
+        return EventLoop()
 
     name, options = virtual_time(backend)
     root = anyio.run(main, backend=name, backend_options=options)
 
-    assert root.post(lambda: called.append("never")) is False
+    assert root.call_soon(lambda: called.append("never")) is False
     assert called == []
 
 
 async def test_is_not_cancelled_while_the_loop_runs() -> None:
     """Neither before it has a task nor while that runs is a root task cancelled."""
-    root, done = RootTask(), Event()
+    root, done = EventLoop(), Event()
     found = [root.cancelled]
 
     async def live() -> None:
@@ -153,8 +153,8 @@ def test_sees_the_end_of_the_loop_coming(backend: str) -> None:
     """At its end asyncio cancels every task natively, and that is told from any other cancellation."""
     seen: list[object] = []
 
-    async def main() -> RootTask:
-        root = RootTask()
+    async def main() -> EventLoop:
+        root = EventLoop()
 
         async def live() -> None:
             try:
@@ -181,7 +181,7 @@ def test_no_loop_runs_outside_one() -> None:
 async def test_a_loop_runs_in_its_tasks_and_callbacks() -> None:
     """A loop is found in its tasks, and where it calls back without any task; in other threads it does not run."""
     found: list[bool] = []
-    RootTask().post(lambda: found.append(loop_is_running()))
+    EventLoop().call_soon(lambda: found.append(loop_is_running()))
     await anyio.sleep(1)
 
     assert found == [True]
@@ -199,13 +199,13 @@ def test_a_loop_that_was_never_imported_does_not_run(monkeypatch: pytest.MonkeyP
 
 async def test_knows_its_own_loop() -> None:
     """In it are its tasks and callbacks; other threads, and other loops, are not."""
-    root = RootTask()
+    root = EventLoop()
     found: list[bool] = []
 
     async def elsewhere() -> bool:
         return root.in_loop
 
-    root.post(lambda: found.append(root.in_loop))
+    root.call_soon(lambda: found.append(root.in_loop))
     await anyio.sleep(1)
 
     assert found == [True]

@@ -40,7 +40,7 @@ from hostkit.events import (
     StopRequested,
 )
 
-pytestmark = pytest.mark.needs("trio")
+pytestmark = [pytest.mark.needs("trio"), pytest.mark.long]
 COUNT = int(os.environ.get("SCENARIOS", "300"))
 
 

@@ -109,7 +109,7 @@ async def test_what_does_not_end_is_cancelled_and_named() -> None:
     assert [(run.outcome, run.reason) for run in job.history] == [
         (Outcome.CANCELLED, "not over in time at the stop"),
     ]
-    assert lines == ["INFO scheduler: job endless cancelled after 60 s: not over in time at the stop"]
+    assert lines == ["INFO scheduler: job endless cancelled after 1 min: not over in time at the stop"]
 
 
 async def test_a_scheduler_that_is_cancelled_says_so() -> None:
@@ -271,7 +271,7 @@ def test_a_thread_that_does_not_return_does_not_hold_the_process(backend: str, t
 
 
 async def test_a_scheduler_that_waits_is_not_stalled() -> None:
-    """A scheduler that waits for what is due next gives no sign of life, and none is missed."""
+    """A scheduler that waits for what is due next gives no sign of lifecycle, and none is missed."""
     timed = Timed()
 
     @timed.scheduler.job(Every(hours=2))

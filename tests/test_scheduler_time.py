@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scheduled import DAY, HOUR, MINUTE, START, Timed, at, block, log_lines, told
 
 from hostkit.scheduling import Cron, Daily, Every, Missed, Schedule, Scheduler
-from hostkit.scheduling._agenda import Calendar, Intervals, _last_passed
 from hostkit.scheduling._clock import Reading
-from hostkit.scheduling._job import ScheduledJob
+from hostkit.scheduling._due import MonotonicQueue, WallClockQueue, _last_passed
+from hostkit.scheduling._entry import JobEntry
 
 
 class Ticks:
@@ -219,6 +219,7 @@ class TestIntervals:
 
         assert ticks.minutes == []
 
+    @pytest.mark.long
     async def test_are_spread_by_chance(self) -> None:
         """With `jitter` each run is put off by a little, and the grid stays where it is."""
         timed = Timed()
@@ -351,6 +352,7 @@ class TestCalendars:
         assert ticks.minutes == [60]
         assert next_run is None
 
+    @pytest.mark.long
     async def test_are_spread_by_chance(self) -> None:
         """With `jitter` each run is put off by a little, and the plan stays as it is."""
         timed = Timed()
@@ -426,13 +428,15 @@ async def test_waits_a_millisecond_at_least() -> None:
     assert [minute * MINUTE for minute in ticks.minutes] == pytest.approx([0.0101, 0.0111])
 
 
-def job_of(schedule: Schedule, jitter: float = 0.0) -> ScheduledJob:
+def job_of(schedule: Schedule, jitter: float = 0.0) -> JobEntry:
     """Return a job that is in no scheduler."""
 
     def nothing() -> None:
         """Do nothing."""
 
-    return Scheduler().add(nothing, schedule, jitter=jitter)
+    job = Scheduler().add(nothing, schedule, jitter=jitter)
+    assert isinstance(job, JobEntry)
+    return job
 
 
 @settings(deadline=None)
@@ -446,19 +450,19 @@ def test_intervals_pass_over_nothing_and_run_nothing_early(period: float, gaps: 
     schedule = Every(period)
     period = schedule.period
     job = job_of(schedule, jitter * period)
-    agenda = Intervals()
+    queue = MonotonicQueue()
     now = 1000.0
-    agenda.admit(job, Reading(START, now))
+    queue.schedule(job, Reading(START, now))
     last = now
     for gap in gaps:
         now += gap
-        for _, first, latest, late in agenda.due(Reading(START, now)):
+        for _, first, latest, late in queue.take_due(Reading(START, now)):
             assert first == pytest.approx(last + period)
             assert first <= latest <= now
             assert late >= 0
             assert jitter or latest + period > now
             last = latest
-    following = agenda.first()
+    following = queue.first()
     assert following is not None
     assert following > now
     assert following - last <= period * (1 + jitter) + 1e-6
@@ -473,18 +477,18 @@ def test_calendars_catch_up_with_the_last_run(gaps: list[int], times: list[objec
     """However far the clock has gone on, the last run that was passed over is found, and the one after it is next."""
     schedule = Daily(*(f"{time:%H:%M:%S}" for time in times), tz="Europe/Berlin")
     job = job_of(schedule)
-    agenda = Calendar()
+    queue = WallClockQueue()
     now = START
-    agenda.admit(job, Reading(now, 0))
+    queue.schedule(job, Reading(now, 0))
     planned = schedule.next_after(START)
     for gap in gaps:
         now += timedelta(seconds=gap)
-        for _, first, latest, _late in agenda.due(Reading(now, 0)):
+        for _, first, latest, _late in queue.take_due(Reading(now, 0)):
             assert first == planned
             assert latest.astimezone(UTC) <= now
             planned = schedule.next_after(latest)
     assert planned is not None
-    assert agenda.first() == planned
+    assert queue.first() == planned
     assert planned.astimezone(UTC) > now
 
 
@@ -496,7 +500,7 @@ def test_a_rounding_error_passes_over_nothing(origin: float, period: float, plac
     """At the instant of a place on the grid, and just before it, the division may err by one; the plan does not."""
     schedule = Every(seconds=1)
     job = job_of(schedule)
-    job._origin, job._period = origin, period
+    job.origin, job.period = origin, period
     instant = origin + place * period
 
     assert _last_passed(job, instant) == place
@@ -505,15 +509,15 @@ def test_a_rounding_error_passes_over_nothing(origin: float, period: float, plac
 
 def test_forgotten_jobs_do_not_pile_up() -> None:
     """A scheduler whose jobs come and go by the thousand keeps no trace of those that are gone."""
-    agenda = Intervals()
+    queue = MonotonicQueue()
     kept = job_of(Every(hours=1))
-    agenda.admit(kept, Reading(START, 0))
+    queue.schedule(kept, Reading(START, 0))
 
     for _ in range(1000):
         job = job_of(Every(hours=1))
-        agenda.admit(job, Reading(START, 0))
-        agenda.forget(job)
-        agenda.forget(job)
+        queue.schedule(job, Reading(START, 0))
+        queue.unschedule(job)
+        queue.unschedule(job)
 
-    assert len(agenda._heap) < 200
-    assert agenda.first() == HOUR
+    assert len(queue) < 200
+    assert queue.first() == HOUR

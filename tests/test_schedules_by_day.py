@@ -159,6 +159,7 @@ def test_excluded_dates_are_those_of_the_plan(rule: Rule, after: datetime, data:
     assert runs_of(rule.schedule().excluding(*excluded), after, 6) == naive_runs(rule, excluded, after, 6)
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=60)
 @given(rules, rules, instants)
 def test_excluding_a_schedule_is_excluding_the_days_of_its_plan(rule: Rule, other: Rule, after: datetime) -> None:

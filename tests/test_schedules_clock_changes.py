@@ -269,3 +269,14 @@ def test_a_day_that_a_zone_left_out_is_made_up_for_once() -> None:
         "2011-12-31T09:00+14:00",
         "2012-01-01T03:00+14:00",
     ]
+
+
+def test_a_date_on_which_the_clock_shows_none_of_the_times_is_not_excluded() -> None:
+    """A cron schedule that runs whenever the clock shows a time plans no run for a date that leaves that hour out."""
+    whole_hour = Cron("*/20 2 * * *", tz="Europe/Berlin")
+
+    schedule = Daily("12:00", tz="Europe/Berlin").excluding(whole_hour)
+
+    assert schedule.next_after(datetime(2026, 1, 1, tzinfo=UTC)) == datetime(
+        2026, 3, 29, 12, tzinfo=ZoneInfo("Europe/Berlin")
+    )

@@ -127,8 +127,7 @@ def test_an_argument_is_right_or_refused_at_the_call(call: Callable[[], Schedule
 @pytest.mark.needs("cronsim")
 @settings(deadline=None, max_examples=300)
 @given(
-    # Made when it is drawn: without the extra there is no `Cron`.
-    st.deferred(
+    st.deferred(  # where cronsim is missing, there is no Cron
         lambda: st.sampled_from(
             [
                 Every(hours=7),

@@ -181,6 +181,7 @@ def test_excluded_dates_are_all_that_is_missing(schedule: Schedule, instant: dat
     assert schedule.excluding(*excluded).until(last).upcoming(31, after=instant) == wanted
 
 
+@pytest.mark.long
 @settings(deadline=None)
 @given(st.one_of(on_the_clock, intervals), never_moved.filter(lambda each: each.period is None), instants)
 def test_excluding_a_schedule_is_excluding_its_dates(schedule: Schedule, other: Schedule, instant: datetime) -> None:

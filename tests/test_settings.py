@@ -2,9 +2,11 @@
 
 import math
 import re
+import sys
 from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import pytest
 from pydantic import AliasChoices, BaseModel, Field, SecretStr, ValidationError, model_validator
@@ -12,9 +14,11 @@ from pydantic_settings import BaseSettings, CliApp, PydanticBaseSettingsSource, 
 
 from hostkit import HostBuilder, HostOptions, HostSettings
 from hostkit._config.options import OPTION_NAMES, PREFIX, WrongSettingsError
-from hostkit._config.settings import parse, read_flags, read_settings, to_options
+from hostkit._config.outside import read_flags, read_variables
+from hostkit._config.settings import parse, to_options
 
 S = TypeVar("S", bound=HostSettings)
+SETTINGS_PAGE = Path(__file__).parent.parent / "docs" / "reference" / "settings.md"
 SECRET = "hunter2"  # noqa: S105  # what must not be shown
 
 
@@ -62,12 +66,28 @@ def test_has_the_fields_and_defaults_of_the_options() -> None:
     assert all(field.description for field in HostSettings.model_fields.values())
 
 
+def test_the_table_of_the_page_is_complete() -> None:
+    """The table of `docs/reference/settings.md` names every option, with its default."""
+    page = SETTINGS_PAGE.read_text(encoding="utf-8")
+    table = dict(re.findall(r"^\| `(\w+)` \| `?([^|`]+)`? \|", page.partition("Of services")[0], re.MULTILINE))
+    defaults = {name: getattr(HostOptions(), name) for name in OPTION_NAMES}
+    defaults["application_name"] = "the main module's name"
+    if sys.platform == "win32":
+        defaults["dump_signal"] = "SIGUSR1"
+
+    shown = {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in defaults.items()}
+    assert {name: value.lower() for name, value in shown.items()} == {
+        name: value.strip().lower() for name, value in table.items()
+    }
+
+
 def test_reads_every_field_from_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every field has its variable, `HOSTKIT_` and the field's name."""
     given = {
         "application_name": "shop",
         "environment": "staging",
         "startup_timeout": "90.5",
+        "stop_delay": "3",
         "shutdown_timeout": "0",
         "cancellation_timeout": "1",
         "hang_timeout": "30",
@@ -76,16 +96,18 @@ def test_reads_every_field_from_its_variable(monkeypatch: pytest.MonkeyPatch) ->
         "terminate_on_failure": "yes",
         "log_level": "debug",
         "log_format": "JSON",
+        "logging": "loguru",
         "backend": "trio",
     }
     for name, value in given.items():
         monkeypatch.setenv(PREFIX + name.upper(), value)
 
     assert given.keys() == set(OPTION_NAMES)
-    assert read_settings() == HostOptions(
+    assert read_variables() == HostOptions(
         application_name="shop",
         environment="staging",
         startup_timeout=90.5,
+        stop_delay=3,
         shutdown_timeout=0,
         cancellation_timeout=1,
         hang_timeout=30,
@@ -94,6 +116,7 @@ def test_reads_every_field_from_its_variable(monkeypatch: pytest.MonkeyPatch) ->
         terminate_on_failure=True,
         log_level="DEBUG",
         log_format="json",
+        logging="loguru",
         backend="trio",
     )
 
@@ -241,7 +264,7 @@ def test_a_misspelt_variable_is_named(name: str, place: str, outside: Path, monk
     words = f"{name.upper()} is no variable of the host and is ignored: did you mean HOSTKIT_SHUTDOWN_TIMEOUT?"
     with pytest.warns(UserWarning, match=re.escape(words)) as caught:
         builder = HostBuilder()
-    assert len(caught) == 1
+    assert [warning.filename for warning in caught] == [__file__]
     assert builder.options.shutdown_timeout == 20.0
 
 
@@ -249,7 +272,7 @@ def test_a_misspelt_variable_is_named(name: str, place: str, outside: Path, monk
 def test_a_variable_of_somebody_else_is_left_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is not near to one of the host's is nobody's mistake."""
     monkeypatch.setenv(name, "5")
-    assert read_settings() == HostOptions()  # and warnings are errors
+    assert read_variables() == HostOptions()  # and warnings are errors
 
 
 def test_a_subclass_may_name_its_fields_like_the_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -385,7 +408,7 @@ def test_what_is_required_is_named_both_ways() -> None:
 )
 def test_flags_that_cannot_be_read(arguments: list[str], words: str) -> None:
     """An unknown or incomplete flag is an error, not an exit."""
-    assert problems(Shop, *arguments) == [f"error parsing CLI: {words}"]
+    assert problems(Shop, *arguments) == [words]
 
 
 def test_flags_of_the_hosts_and_of_its_own() -> None:
@@ -463,26 +486,108 @@ def test_a_check_of_the_whole_is_told_in_its_words() -> None:
 
 
 def test_a_value_that_cannot_be_parsed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable that should be JSON and is not is named by its field, without its value."""
+    """A variable that should be JSON and is not is reported like any other wrong value, together with the others."""
+
+    class Listed(HostSettings):
+        limits: dict[str, int] = Field(default={})
+        ports: list[int] = Field(default=[])
+
+    monkeypatch.setenv("LIMITS", "a=1")
+    monkeypatch.setenv("PORTS", "80,http")
+    monkeypatch.setenv("HOSTKIT_LOG_FORMAT", "xml")
+
+    lines = problems(Listed)
+    assert [line.partition(":")[0] for line in lines] == ["HOSTKIT_LOG_FORMAT=xml", "LIMITS=a=1", "PORTS=…"]
+
+
+def test_a_list_may_have_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list is given as JSON, or plainly with commas."""
 
     class Listed(HostSettings):
         hosts: list[str] = Field(default=[])
+        ports: tuple[int, ...] | None = None
 
-    monkeypatch.setenv("HOSTS", SECRET)
+    monkeypatch.setenv("HOSTS", "a, b")
+    monkeypatch.setenv("PORTS", "80,443")
+    plain = Listed()
+    monkeypatch.setenv("HOSTS", '["a", "b"]')
 
-    (line,) = problems(Listed)
-    assert '"hosts"' in line
-    assert SECRET not in line
+    assert plain.hosts == Listed().hosts == ["a", "b"]
+    assert plain.ports == (80, 443)
+
+
+def test_a_misspelt_variable_of_the_users_own_prefix_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable with the prefix of a settings class that is nearly one of its fields is warned of."""
+    monkeypatch.setenv("SHOP_DIRECTRY", "logs")
+    monkeypatch.setenv("SHOP_SERVICE_PORT", "80")
+
+    with pytest.warns(
+        UserWarning, match="^SHOP_DIRECTRY is no variable of the settings .* mean SHOP_DIRECTORY"
+    ) as caught:
+        Shop()
+
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_a_flag_that_was_meant_is_named() -> None:
+    """A flag that is nearly one is answered with that one, with settings of the user's and without."""
+    assert problems(Shop, "--dryrun") == ["unrecognized arguments: --dryrun; did you mean --dry-run?"]
+    with pytest.raises(WrongSettingsError, match="--shutdwon-timeout=3; did you mean --shutdown-timeout"):
+        read_flags(HostOptions(), ["--shutdwon-timeout=3"])
+
+
+def test_help_lists_the_own_flags_first(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--help` shows the program's own flags, then the host's under a heading, with values as they are to be given."""
+
+    class Color(StrEnum):
+        RED = "red"
+
+    class Inner(BaseModel):
+        port: int = 5432
+
+    class Many(Shop):
+        keep: int = Field(description="how many files to keep")
+        color: Color | None = Color.RED
+        mode: Literal["fast", "slow"] = "fast"
+        tags: tuple[str, ...] = ("a", "b")
+        names: list[str] = Field(default_factory=list)
+        limits: dict[str, int] = Field(default={})
+        folder: Path | None = None
+        when: timedelta | None = None
+        inner: Inner = Inner()
+
+    with pytest.raises(SystemExit) as caught:
+        parse(Many, ["--help"], "hostkit run app.py")
+
+    out = capsys.readouterr().out
+    own, _, host = out.partition("\noptions of the host; variables HOSTKIT_… say the same:\n")
+    assert caught.value.code == 0
+    for line in (
+        "  --dry-run, --no-dry-run       (default: no)",
+        "  --keep NUMBER                 how many files to keep (required)",
+        "  --color red|none              (default: red)",
+        "  --mode fast|slow              (default: fast)",
+        "  --tags VALUE,…                (default: a,b)",
+        "  --names VALUE,…               (default: …)",
+        "  --folder PATH|none            (default: none)",
+        "  --when VALUE|none             (default: none)",
+        "  --inner.port NUMBER           (default: 5432)",
+    ):
+        assert f"\n{line}\n" in own
+    assert "  --shutdown-timeout SECONDS    for services to end by themselves (default: 20)\n" in host
+    assert "  --startup-timeout SECONDS|none\n" in host
+    assert "factory" not in out
+    assert "--shutdown-timeout" not in own
 
 
 def test_flags_change_options_that_are_made() -> None:
     """Flags reach a host that was built at import: they change what they name, and nothing else is read."""
     options = HostOptions(application_name="x", shutdown_timeout=7, log_level="ERROR")
 
-    changed = read_flags(options, ["--shutdown-timeout", "3", "--startup-timeout", "none"], "app")
+    changed = read_flags(options, ["--shutdown-timeout", "3", "--startup-timeout", "none"])
 
     assert changed == HostOptions(application_name="x", shutdown_timeout=3, startup_timeout=None, log_level="ERROR")
-    assert read_flags(options, [], "app") == options
+    assert read_flags(options, []) == options
 
 
 def test_flags_alone_read_nothing_outside(outside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -490,15 +595,51 @@ def test_flags_alone_read_nothing_outside(outside: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("HOSTKIT_SHUTDOWN_TIMEOUT", "-1")
     (outside / ".env").write_text("HOSTKIT_LOG_FORMAT=xml\n")
 
-    assert read_flags(HostOptions(lag_warning=None), ["--lag-warning", "2"], "app") == HostOptions(lag_warning=2)
+    assert read_flags(HostOptions(lag_warning=None), ["--lag-warning", "2"]) == HostOptions(lag_warning=2)
 
 
 def test_wrong_flags_for_made_options() -> None:
     """Wrong flags are reported together."""
     with pytest.raises(WrongSettingsError) as caught:
-        read_flags(HostOptions(), ["--shutdown-timeout", "-1", "--backend", "curio"], "app")
+        read_flags(HostOptions(), ["--shutdown-timeout", "-1", "--backend", "curio"])
 
     assert str(caught.value).splitlines() == [
         "--shutdown-timeout -1: must be a number of seconds, 0 or more",
         "--backend curio: must be one of asyncio, uvloop, trio",
+    ]
+
+
+def test_flags_that_cannot_be_read_without_settings() -> None:
+    """A flag without its value is an error; a switch has two forms, and an equals sign may stand before a value."""
+    for arguments in (["--backend"], ["--backend", "--log-level"]):
+        with pytest.raises(WrongSettingsError, match=r"^argument --backend: expected one argument$"):
+            read_flags(HostOptions(), arguments)
+
+    assert read_flags(HostOptions(), ["--terminate-on-failure", "--backend=trio"]).terminate_on_failure is True
+    assert read_flags(HostOptions(terminate_on_failure=True), ["--no-terminate-on-failure"]) == HostOptions()
+
+
+def test_a_file_that_cannot_be_read_is_named(outside: Path) -> None:
+    """A `.env` that is no text is refused with a line, with settings of the user's and without."""
+    (outside / ".env").write_bytes(b"HOSTKIT_LOG_LEVEL=DEBUG\n\xff\xfe")
+
+    with pytest.raises(WrongSettingsError, match=r"^\.env cannot be read: "):
+        read_variables()
+    (line,) = problems(Shop)
+    assert line.startswith("settings cannot be read: ")
+
+
+def test_wrong_variables_are_reported_together_without_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every wrong variable of the host is named with its value; `none` and words for yes and no are understood."""
+    monkeypatch.setenv("HOSTKIT_SHUTDOWN_TIMEOUT", "soon")
+    monkeypatch.setenv("HOSTKIT_TERMINATE_ON_FAILURE", "perhaps")
+    monkeypatch.setenv("HOSTKIT_BACKEND", "none")
+
+    with pytest.raises(WrongSettingsError) as caught:
+        read_variables()
+
+    assert str(caught.value).splitlines() == [
+        "HOSTKIT_SHUTDOWN_TIMEOUT=soon: must be a number of seconds, 0 or more",
+        "HOSTKIT_TERMINATE_ON_FAILURE=perhaps: must be true or false",
+        "HOSTKIT_BACKEND=none: must be one of asyncio, uvloop, trio",
     ]

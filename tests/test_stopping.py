@@ -10,21 +10,25 @@ import pytest
 from anyio import create_memory_object_stream, create_task_group, current_time
 from checkpoints import gives_others_a_turn, is_cancelled_in, stop_at
 
-from hostkit import StoppingToken
+from hostkit._tokens.stopping_token import StoppingSource
 from hostkit._values.functions import is_async, is_generator, require_sync
 
 
 class Owner:
-    """Who the token belongs to, in place of a service's supervisor."""
+    """The owner of the token, in place of a service's supervisor."""
 
     def __init__(self) -> None:
         self.warnings = 0
         self.errors: list[BaseException] = []
+        self.left = 7.5
 
-    def note_ignored_stop(self) -> None:
+    def time_left(self) -> float:
+        return self.left
+
+    def log_ignored_stop(self) -> None:
         self.warnings += 1
 
-    def note_callback_error(self, error: BaseException) -> None:
+    def on_callback_error(self, error: BaseException) -> None:
         self.errors.append(error)
 
 
@@ -35,12 +39,12 @@ def owner() -> Owner:
 
 
 @pytest.fixture
-def token(owner: Owner) -> StoppingToken:
+def token(owner: Owner) -> StoppingSource:
     """A token that no stop has reached yet."""
-    return StoppingToken(owner)
+    return StoppingSource(owner)
 
 
-async def test_sleeps_for_the_time(token: StoppingToken) -> None:
+async def test_sleeps_for_the_time(token: StoppingSource) -> None:
     """A sleep that no stop interrupts lasts exactly as long as it was told to, and returns False."""
     results = []
     for sleep in (
@@ -55,7 +59,7 @@ async def test_sleeps_for_the_time(token: StoppingToken) -> None:
     assert results == [(False, 1.5), (False, 2), (False, 3661), (False, 120)]
 
 
-async def test_the_stop_wakes_every_sleep_at_once(token: StoppingToken) -> None:
+async def test_the_stop_wakes_every_sleep_at_once(token: StoppingSource) -> None:
     """A stop ends every sleep at its instant; each returns True."""
     woken: list[tuple[bool, float]] = []
 
@@ -72,10 +76,10 @@ async def test_the_stop_wakes_every_sleep_at_once(token: StoppingToken) -> None:
 
 
 @pytest.mark.parametrize("stopped", [False, True])
-async def test_sleep_is_always_a_checkpoint(token: StoppingToken, *, stopped: bool) -> None:
+async def test_sleep_is_always_a_checkpoint(token: StoppingSource, *, stopped: bool) -> None:
     """Even a sleep of 0 gives others a turn and notices a cancellation, before the stop and after it."""
     if stopped:
-        token._set()
+        token.request_stop()
 
     assert await is_cancelled_in(lambda: token.sleep(0))
     assert await is_cancelled_in(lambda: token.sleep(0))
@@ -84,9 +88,9 @@ async def test_sleep_is_always_a_checkpoint(token: StoppingToken, *, stopped: bo
     assert current_time() == 0
 
 
-async def test_the_first_sleep_after_the_stop_returns_at_once(token: StoppingToken, owner: Owner) -> None:
+async def test_the_first_sleep_after_the_stop_returns_at_once(token: StoppingSource, owner: Owner) -> None:
     """After the stop the first sleep of every task returns True and takes no time."""
-    token._set()
+    token.request_stop()
     results: list[bool] = []
 
     async def sleeper() -> None:
@@ -101,9 +105,9 @@ async def test_the_first_sleep_after_the_stop_returns_at_once(token: StoppingTok
     assert owner.warnings == 0
 
 
-async def test_a_loop_that_ignores_the_stop_does_not_spin(token: StoppingToken, owner: Owner) -> None:
+async def test_a_loop_that_ignores_the_stop_does_not_spin(token: StoppingSource, owner: Owner) -> None:
     """A task that keeps calling sleep after the stop does sleep, up to a second, and one warning says so."""
-    token._set()
+    token.request_stop()
     times = []
 
     for duration in (60, 60, 0.25, 0, math.inf):
@@ -114,9 +118,9 @@ async def test_a_loop_that_ignores_the_stop_does_not_spin(token: StoppingToken, 
     assert owner.warnings == 1
 
 
-async def test_a_token_warns_once_for_all_tasks(token: StoppingToken, owner: Owner) -> None:
+async def test_a_token_warns_once_for_all_tasks(token: StoppingSource, owner: Owner) -> None:
     """Several tasks of a service that ignore the stop are one warning."""
-    token._set()
+    token.request_stop()
 
     async def ignore() -> None:
         for _ in range(3):
@@ -130,7 +134,7 @@ async def test_a_token_warns_once_for_all_tasks(token: StoppingToken, owner: Own
     assert current_time() == 2
 
 
-async def test_a_sleep_that_the_stop_wakes_is_no_ignorance(token: StoppingToken, owner: Owner) -> None:
+async def test_a_sleep_that_the_stop_wakes_is_no_ignorance(token: StoppingSource, owner: Owner) -> None:
     """A task whose sleep was ended by the stop may still look once more without delay."""
     async with create_task_group() as group:
         group.start_soon(stop_at, token, 5)
@@ -155,17 +159,17 @@ async def test_a_sleep_that_the_stop_wakes_is_no_ignorance(token: StoppingToken,
     ],
 )
 async def test_sleep_wants_a_duration(
-    token: StoppingToken, arguments: dict[str, float], error: type[Exception], words: str, *, stopped: bool
+    token: StoppingSource, arguments: dict[str, float], error: type[Exception], words: str, *, stopped: bool
 ) -> None:
     """A wrong duration is an error, also after the stop."""
     if stopped:
-        token._set()
+        token.request_stop()
 
     with pytest.raises(error, match=words):
         await token.sleep(**arguments)
 
 
-async def test_a_cancellation_ends_a_sleep(token: StoppingToken) -> None:
+async def test_a_cancellation_ends_a_sleep(token: StoppingSource) -> None:
     """A cancellation from elsewhere comes through a sleep, and leaves nothing behind in the token."""
     with anyio.move_on_after(5) as scope:
         await token.sleep(60)
@@ -175,7 +179,7 @@ async def test_a_cancellation_ends_a_sleep(token: StoppingToken) -> None:
     assert not token._callbacks
 
 
-async def test_waits_for_the_stop(token: StoppingToken) -> None:
+async def test_waits_for_the_stop(token: StoppingSource) -> None:
     """`wait` returns at the stop, for every task that waits."""
     woken: list[float] = []
 
@@ -191,9 +195,9 @@ async def test_waits_for_the_stop(token: StoppingToken) -> None:
     assert woken == [7, 7, 7]
 
 
-async def test_wait_after_the_stop_is_a_checkpoint(token: StoppingToken) -> None:
+async def test_wait_after_the_stop_is_a_checkpoint(token: StoppingSource) -> None:
     """After the stop `wait` returns, and is a checkpoint all the same."""
-    token._set()
+    token.request_stop()
 
     await token.wait()
 
@@ -201,18 +205,18 @@ async def test_wait_after_the_stop_is_a_checkpoint(token: StoppingToken) -> None
     assert await gives_others_a_turn(token.wait)
 
 
-async def test_a_wait_that_is_being_cancelled_is_not_woken(token: StoppingToken) -> None:
+async def test_a_wait_that_is_being_cancelled_is_not_woken(token: StoppingSource) -> None:
     """The stop finds a wait that was cancelled in the same breath, and leaves it at that."""
     async with create_task_group() as group:
         group.start_soon(token.wait)
         await anyio.wait_all_tasks_blocked()
         group.cancel_scope.cancel()
-        token._set()
+        token.request_stop()
 
     assert group.cancel_scope.cancelled_caught
 
 
-async def test_wait_can_be_cancelled(token: StoppingToken) -> None:
+async def test_wait_can_be_cancelled(token: StoppingSource) -> None:
     """A wait for the stop is cancelled like any other, and can be made again."""
     with anyio.move_on_after(5) as scope:
         await token.wait()
@@ -224,19 +228,19 @@ async def test_wait_can_be_cancelled(token: StoppingToken) -> None:
     assert current_time() == 8
 
 
-def test_callbacks_are_called_in_order(token: StoppingToken) -> None:
+def test_callbacks_are_called_in_order(token: StoppingSource) -> None:
     """Callbacks are called once each, in the order of their registration, when the token is set already."""
     log: list[object] = []
     for name in ("a", "b", "c"):
         token.on_stop(lambda name=name: log.append((name, token.stop_requested)))  # type: ignore[misc]
 
-    token._set()
-    token._set()
+    token.request_stop()
+    token.request_stop()
 
     assert log == [("a", True), ("b", True), ("c", True)]
 
 
-def test_a_callback_can_be_taken_back(token: StoppingToken) -> None:
+def test_a_callback_can_be_taken_back(token: StoppingSource) -> None:
     """The undo of a registration takes back that one and no other; twice, or after the stop, is fine."""
     log: list[str] = []
     callback = partial(log.append, "called")
@@ -245,13 +249,13 @@ def test_a_callback_can_be_taken_back(token: StoppingToken) -> None:
 
     undo()
     undo()
-    token._set()
+    token.request_stop()
     undo()
 
     assert log == ["called"]
 
 
-def test_a_callback_can_take_back_another(token: StoppingToken) -> None:
+def test_a_callback_can_take_back_another(token: StoppingSource) -> None:
     """A callback that another one has taken back at the stop is not called."""
     log: list[str] = []
 
@@ -263,12 +267,12 @@ def test_a_callback_can_take_back_another(token: StoppingToken) -> None:
     undo_second = token.on_stop(partial(log.append, "second"))
     token.on_stop(partial(log.append, "third"))
 
-    token._set()
+    token.request_stop()
 
     assert log == ["first", "third"]
 
 
-def test_a_late_callback_is_called_at_once(token: StoppingToken) -> None:
+def test_a_late_callback_is_called_at_once(token: StoppingSource) -> None:
     """After the stop, and during it, a callback is called when it is registered; its undo does nothing."""
     log: list[str] = []
 
@@ -276,13 +280,13 @@ def test_a_late_callback_is_called_at_once(token: StoppingToken) -> None:
         token.on_stop(partial(log.append, "during"))()
 
     token.on_stop(register)
-    token._set()
+    token.request_stop()
     token.on_stop(partial(log.append, "after"))()
 
     assert log == ["during", "after"]
 
 
-def test_an_error_in_a_callback_keeps_no_other_from_running(token: StoppingToken, owner: Owner) -> None:
+def test_an_error_in_a_callback_keeps_no_other_from_running(token: StoppingSource, owner: Owner) -> None:
     """Errors of callbacks are handed to the log, and all callbacks run, late ones too."""
     log: list[str] = []
 
@@ -291,14 +295,14 @@ def test_an_error_in_a_callback_keeps_no_other_from_running(token: StoppingToken
 
     token.on_stop(fail)
     token.on_stop(partial(log.append, "second"))
-    token._set()
+    token.request_stop()
     token.on_stop(fail)
 
     assert log == ["second"]
     assert [type(error) for error in owner.errors] == [OSError, OSError]
 
 
-async def test_an_error_in_a_callback_keeps_no_wait_asleep(token: StoppingToken) -> None:
+async def test_an_error_in_a_callback_keeps_no_wait_asleep(token: StoppingSource) -> None:
     """Waits are woken whatever callbacks do."""
 
     def fail() -> None:
@@ -309,7 +313,7 @@ async def test_an_error_in_a_callback_keeps_no_wait_asleep(token: StoppingToken)
         group.start_soon(token.sleep, 3600)
         token.on_stop(fail)
         await anyio.wait_all_tasks_blocked()
-        token._set()
+        token.request_stop()
 
     assert current_time() == 0
 
@@ -341,10 +345,10 @@ def generator() -> Iterator[None]:
     ],
 )
 @pytest.mark.parametrize("stopped", [False, True])
-def test_refuses_what_is_no_callback(token: StoppingToken, callback: object, words: str, *, stopped: bool) -> None:
+def test_refuses_what_is_no_callback(token: StoppingSource, callback: object, words: str, *, stopped: bool) -> None:
     """A callback is a synchronous function; others are refused at the line that gave them."""
     if stopped:
-        token._set()
+        token.request_stop()
 
     with pytest.raises(TypeError) as caught:
         token.on_stop(callback)  # type: ignore[arg-type]
@@ -367,12 +371,12 @@ def test_takes_every_synchronous_callable() -> None:
 async def test_every_wait_is_a_sign_of_life(owner: Owner) -> None:
     """`beat`, and the begin and the end of every wait, are signs of life; while a wait lasts the service is idle."""
     beats: list[float] = []
-    token = StoppingToken(owner, lambda: beats.append(current_time()))
+    token = StoppingSource(owner, lambda: beats.append(current_time()))
     idle: list[bool] = []
 
     async def look() -> None:
         await anyio.sleep(0.5)
-        idle.append(token._waits == 1)
+        idle.append(token.waiting)
 
     send, receive = create_memory_object_stream[int](1)
     async with send, receive, create_task_group() as group:
@@ -397,7 +401,7 @@ async def test_every_wait_is_a_sign_of_life(owner: Owner) -> None:
 async def test_a_wait_that_is_cut_is_over(owner: Owner) -> None:
     """A cancelled wait leaves no trace of idleness."""
     beats: list[None] = []
-    token = StoppingToken(owner, lambda: beats.append(None))
+    token = StoppingSource(owner, lambda: beats.append(None))
 
     for step in (token.wait, partial(token.sleep, 60), partial(anext, token.every(1))):
         with anyio.move_on_after(0):
@@ -407,11 +411,21 @@ async def test_a_wait_that_is_cut_is_over(owner: Owner) -> None:
     assert len(beats) == 6
 
 
-def test_a_beat_costs_nothing_where_nobody_watches(token: StoppingToken) -> None:
+def test_a_beat_costs_nothing_where_nobody_watches(token: StoppingSource) -> None:
     """`beat` may be called anywhere, also outside the event loop."""
     token.beat()
 
 
 def test_a_token_is_small() -> None:
     """There may be ten thousand tokens: they have no dictionary each."""
-    assert not hasattr(StoppingToken(Owner()), "__dict__")
+    assert not hasattr(StoppingSource(Owner()), "__dict__")
+
+
+def test_no_time_is_limited_before_the_stop(token: StoppingSource, owner: Owner) -> None:
+    """`time_left` is infinite while no stop is requested, then what the owner says, and never below 0."""
+    before = token.time_left
+    token.request_stop()
+    after = token.time_left
+    owner.left = -0.5
+
+    assert (before, after, token.time_left) == (math.inf, 7.5, 0.0)

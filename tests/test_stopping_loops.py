@@ -1,7 +1,7 @@
 """`StoppingToken.every` and `until_stop`: loops that end at the stop, and never in their body."""
 
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import timedelta
 from typing import Self
 
@@ -11,8 +11,19 @@ from anyio import CancelScope, create_memory_object_stream, create_task_group, c
 from checkpoints import gives_others_a_turn, is_cancelled_in, stop_at
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loguru import logger
 
+from hostkit import BackgroundService, HostBuilder, HostFailedError, HostOptions, StoppingToken
 from hostkit.testing import ManualStoppingToken, virtual_time
+
+
+@pytest.fixture
+def lines() -> Iterator[list[str]]:
+    """What hostkit logs."""
+    kept: list[str] = []
+    sink = logger.add(kept.append, level=0, format="{message}", filter="hostkit")
+    yield kept
+    logger.remove(sink)
 
 
 @pytest.fixture
@@ -416,3 +427,47 @@ def test_a_source_is_async(token: ManualStoppingToken) -> None:
     """What is no async iterable is refused by the call."""
     with pytest.raises(TypeError):
         token.until_stop([1, 2])  # type: ignore[arg-type]
+
+
+async def test_a_generator_that_keeps_a_scope_open_is_named(lines: list[str]) -> None:
+    """A source with a scope open across its `yield` breaks the service's scopes; the log names it, and what to do."""
+
+    class Feed:
+        """Does what a generator with a `yield` within a scope does."""
+
+        def __aiter__(self) -> Self:
+            return self
+
+        async def __anext__(self) -> int:
+            CancelScope().__enter__()
+            return 1
+
+    class Reader(BackgroundService):
+        async def execute(self, stopping_token: StoppingToken) -> None:
+            async for _ in stopping_token.until_stop(Feed()):
+                """Take it."""
+
+    builder = HostBuilder(HostOptions(log_level="ERROR"))
+    builder.add_service(Reader(), name="reader")
+
+    with pytest.raises(HostFailedError):
+        async with builder.build() as host:
+            await host.wait()
+
+    assert lines[0].startswith("service reader failed: RuntimeError('<")
+    assert ".Feed object at " in lines[0]
+    assert "cannot be used in until_stop(): put the loop into cancel_on_stop() instead" in lines[0]
+
+
+async def test_an_error_of_a_source_comes_out_as_it_is(token: ManualStoppingToken) -> None:
+    """A `RuntimeError` of the source itself is not changed."""
+    error = RuntimeError("broken feed")
+
+    async def feed() -> AsyncIterator[int]:
+        raise error
+        yield 1
+
+    with pytest.raises(RuntimeError) as caught:
+        await anext(token.until_stop(feed()))
+
+    assert caught.value is error

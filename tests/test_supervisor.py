@@ -362,7 +362,7 @@ async def test_the_wait_for_a_restart_can_only_be_ended_by_the_host() -> None:
 
 
 async def test_services_of_a_built_host_run_on_both_lives() -> None:
-    """Restart counts start afresh with each life."""
+    """Restart counts start afresh with each lifecycle."""
     host, events = supervised(Puppet(run=0, fails="execute"), on_failure=Restart(limit=2, backoff=EXACT))
 
     for _ in range(2):

@@ -1,6 +1,8 @@
 """`hostkit.testing.ManualStoppingToken` and `ManualThreadStoppingToken`: an `execute` tested without a host."""
 
+import math
 import threading
+from datetime import timedelta
 
 import anyio
 import pytest
@@ -131,3 +133,37 @@ def test_a_thread_may_not_sleep_on_after_the_stop(thread_token: ManualThreadStop
     assert thread_token.sleep(60)
     with pytest.raises(AssertionError, match="goes on sleeping"):
         thread_token.sleep(60)
+
+
+@pytest.mark.parametrize("kind", [ManualStoppingToken, ManualThreadStoppingToken])
+def test_the_time_that_is_left_is_given(kind: type[ManualStoppingToken | ManualThreadStoppingToken]) -> None:
+    """A manual token tells the time that the test gave, once the stop has been requested."""
+    token = kind(time_left=timedelta(seconds=3))
+
+    before = token.time_left
+    token.request_stop()
+
+    assert (before, token.time_left) == (math.inf, 3.0)
+
+
+@pytest.mark.parametrize("kind", [ManualStoppingToken, ManualThreadStoppingToken])
+def test_a_wrong_time_is_refused(kind: type[ManualStoppingToken | ManualThreadStoppingToken]) -> None:
+    """A negative time is an error at the call."""
+    with pytest.raises(ValueError, match="time_left must not be negative or NaN, got -1"):
+        kind(time_left=-1)
+
+
+def test_errors_of_callbacks_of_a_thread_token_come_out() -> None:
+    """What an `on_stop` callback raises comes out of `request_stop`, or of `on_stop` after it."""
+    token = ManualThreadStoppingToken()
+
+    def fail() -> None:
+        message = "no route"
+        raise OSError(message)
+
+    token.on_stop(fail)
+
+    with pytest.RaisesGroup(OSError):
+        token.request_stop()
+    with pytest.RaisesGroup(OSError):
+        token.on_stop(fail)

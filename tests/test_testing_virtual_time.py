@@ -25,6 +25,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_waiting, "PATIENCE", 0.3)
 
 
+@pytest.mark.long
 async def test_a_month_of_minutes() -> None:
     """Time begins at 0 and jumps from timer to timer, each at exactly its own instant."""
     began = anyio.current_time()
@@ -284,13 +285,13 @@ def test_wall_clock_stands_still_outside_an_event_loop() -> None:
     assert clock.now() == clock.now() == START + timedelta(seconds=5)
 
 
-async def test_wall_clock_is_not_for_threads() -> None:
-    """A thread has no event loop, so the clock cannot know how late it is there."""
+async def test_wall_clock_is_for_threads_too() -> None:
+    """Once it goes with an event loop, a thread reads the same from the clock as the loop does."""
     clock = FakeWallClock(START)
     clock.now()
+    await anyio.sleep(60)
 
-    with pytest.raises(anyio.NoEventLoopError):
-        await to_thread.run_sync(clock.now)
+    assert await to_thread.run_sync(clock.now) == clock.now() == START + timedelta(minutes=1)
 
 
 def test_wall_clock_refuses_a_naive_start() -> None:

@@ -1,1 +1,1 @@
-"""What the command line shows and runs."""
+"""What the command line runs and shows."""

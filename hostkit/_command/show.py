@@ -7,9 +7,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, TypedDict
 
 from hostkit import Host, Restart
+from hostkit._core.host import runner_of
 from hostkit._core.registration import Policy, Registration
-from hostkit._core.snapshot import table
 from hostkit._values import clock as _clock
+from hostkit._values.text import table
 
 if TYPE_CHECKING:
     from hostkit.jobs import JobQueue
@@ -83,7 +84,7 @@ def overview_json(host: Host) -> str:
 
 
 def _registrations(host: Host) -> Iterator[tuple[int, Registration]]:
-    for number, step in enumerate(host._steps, 1):
+    for number, step in enumerate(runner_of(host).steps, 1):
         for registration in step:
             yield number, registration
 

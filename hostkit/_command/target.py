@@ -7,17 +7,23 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.machinery import ModuleSpec
 from inspect import signature
 from types import ModuleType, SimpleNamespace
 from typing import get_type_hints
+from zipimport import ZipImportError, zipimporter
 
 from hostkit import Host, HostBuilder
-from hostkit._config.options import main_module_name
+from hostkit._config.options import FoundName
+from hostkit._config.outside import asks_for_help, help_text, read_flags
+from hostkit._core.host import runner_of
 from hostkit._values.errors import HostStateError, LoadError
 from hostkit._values.frozen import Value
 from hostkit._values.functions import is_async
+from hostkit._values.text import printable, repr_of
 
 DEFAULT_NAMES = ("host", "builder", "build")
+MAIN = "__main__"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -27,22 +33,31 @@ class Target(Value):
     Attributes:
         value: A host, a builder, or a function that returns either.
         module: The name of the module that it was found in, for the application's name.
+        name: What was said, to name it in an error; None for an object in hand.
     """
 
     value: object
     module: str | None
+    name: str | None = None
 
 
 def load(name: str) -> Target:
     """Return what the target *name* stands for: ``package.module[:name]`` or ``path/to/file.py[:name]``.
+
+    The file may also be a zip application, and the module a package with a ``__main__``.
 
     Raises:
         LoadError: There is no such file, module or name. A module that is missing inside the target's own code comes
             out as the `ModuleNotFoundError` that it is.
     """
     place, attribute = _split(name)
-    module = _load_file(place) if place.endswith(".py") or os.sep in place else _load_module(place)
-    return Target(_pick(module, attribute, place), module.__name__)
+    if place.endswith((".py", ".pyz")) or os.sep in place:
+        module = _load_file(place)
+    else:
+        module = _load_module(place)
+        if attribute is None and _default(module) is None and hasattr(module, "__path__"):
+            module = _load_main(place) or module
+    return Target(_pick(module, attribute, place), module.__name__.removesuffix(f".{MAIN}"), name)
 
 
 def make_host(target: Target, arguments: Sequence[str], program: str) -> Host:
@@ -62,16 +77,17 @@ def make_host(target: Target, arguments: Sequence[str], program: str) -> Host:
             message = "not a host, but a builder that was built already; give the host that it has made"
             raise LoadError(message) from None
     if not isinstance(value, Host):
-        message = f"not a host: {value!r}; give a Host, a HostBuilder, or a function that returns either"
+        what = "not a host" if target.name is None else f"{target.name!r} is not a host"
+        message = f"{what}: {printable(repr_of(value))}; give a Host, a HostBuilder, or a function that returns either"
         raise LoadError(message)
-    options = value.options
-    if target.module is not None and options.application_name == main_module_name():
-        options = replace(options, application_name=target.module.rpartition(".")[2])
-    if arguments:
-        from hostkit._config.settings import read_flags
-
-        options = read_flags(options, arguments, program)
-    value._options = options  # flags reach a host that was built at import, too
+    runner = runner_of(value)
+    if target.module is not None and isinstance(runner.options.application_name, FoundName):
+        runner.options = replace(runner.options, application_name=target.module.rpartition(".")[2])
+    if asks_for_help(arguments):
+        sys.stdout.write(help_text(program, (), runner.options))
+        raise SystemExit(0)
+    # Flags reach a host that was built at import, too.
+    runner.options = read_flags(runner.options, arguments)
     return value
 
 
@@ -83,35 +99,93 @@ def _split(name: str) -> tuple[str, str | None]:
 
 
 def _load_file(path: str) -> ModuleType:
-    if not os.path.isfile(path):
+    if "\0" in path or not os.path.isfile(path):
         message = f"no such file: {os.path.normpath(path)!r}"
         raise LoadError(message)
+    folder, base = os.path.split(os.path.abspath(path))
+    name = os.path.splitext(base)[0]
+    if path.endswith(".pyz"):
+        return _load_zip(os.path.realpath(path), name)
+    if name == MAIN:
+        # As `python -m` would run it, or `python folder`: it is not the main module of this process.
+        if os.path.isfile(os.path.join(folder, "__init__.py")):
+            sys.path.insert(0, os.path.dirname(folder))
+            return importlib.import_module(f"{os.path.basename(folder)}.{MAIN}")
+        name = os.path.basename(folder)
     # As python itself does for a script: what stands beside it can be imported.
     sys.path.insert(0, os.path.dirname(os.path.realpath(path)))
-    name = os.path.splitext(os.path.basename(path))[0]
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         message = f"not a Python file: {path!r}; its name must end in .py"
         raise LoadError(message)
+    return _execute(spec, path)
+
+
+def _load_zip(path: str, name: str) -> ModuleType:
+    try:
+        code = zipimporter(path).get_code(MAIN)
+    except ZipImportError:
+        message = f"not a zip application: {path!r}; it must be a zip file with a {MAIN}.py"
+        raise LoadError(message) from None
+    sys.path.insert(0, path)
+    module = ModuleType(name)
+    module.__file__ = os.path.join(path, f"{MAIN}.py")
+    _register(module, path)
+    exec(code, vars(module))  # noqa: S102  # what the interpreter itself does with it
+    return module
+
+
+def _execute(spec: ModuleSpec, path: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    _register(module, path)
+    assert spec.loader is not None
     spec.loader.exec_module(module)
     return module
 
 
+def _register(module: ModuleType, path: str) -> None:
+    name = module.__name__
+    other = sys.modules.get(name)
+    file = None if other is None else getattr(other, "__file__", None)
+    if other is not None and (file is None or os.path.realpath(file) != os.path.realpath(module.__file__ or "")):
+        message = f"{path!r} would stand for the module {name!r}, which is in use; give the file another name"
+        raise LoadError(message)
+    sys.modules[name] = module
+
+
 def _load_module(name: str) -> ModuleType:
     # Looked at here: a TypeError or ValueError of the import may be one of the module's own.
-    if not name or name.startswith("."):
+    if not all(name.split(".")) or "\0" in name or name == MAIN:
         message = f"not a module's name: {name!r}"
         raise LoadError(message)
-    sys.path.insert(0, os.getcwd())
+    try:
+        sys.path.insert(0, os.getcwd())
+    except FileNotFoundError:
+        message = "the working directory is gone: change to one that exists"
+        raise LoadError(message) from None
+    module = _import(name)
+    if module is None:
+        message = f"no such module: {name!r}"
+        raise LoadError(message)
+    return module
+
+
+def _load_main(package: str) -> ModuleType | None:
+    """Return the module that ``python -m`` would run for *package*, if it has one."""
+    return _import(f"{package}.{MAIN}")
+
+
+def _import(name: str) -> ModuleType | None:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
-            message = f"no such module: {name!r}"
-            raise LoadError(message) from None
+            return None
         raise
+
+
+def _default(module: ModuleType) -> object | None:
+    return next((getattr(module, name) for name in DEFAULT_NAMES if hasattr(module, name)), None)
 
 
 def _pick(module: ModuleType, attribute: str | None, place: str) -> object:
@@ -119,7 +193,7 @@ def _pick(module: ModuleType, attribute: str | None, place: str) -> object:
         if hasattr(module, name):
             return getattr(module, name)
     wanted = attribute or " or ".join(DEFAULT_NAMES)
-    message = f"{place!r} has no {wanted}"
+    message = f"{printable(repr(place))} has no {wanted}"
     raise LoadError(message)
 
 

@@ -1,19 +1,19 @@
-"""hostkit's own log lines, made from its events, and the set-up of loguru for a process that the host owns.
+"""hostkit's own log lines, and the set-up of loguru for a process that the host owns.
 
-loguru is imported at the first line: it is slow to import, and importing hostkit prints nothing anyway.
+loguru is imported when it is needed: it is slow to import, and importing hostkit prints nothing anyway. A process that
+has never configured it, and embeds a host, gets hostkit's lines through the standard library's `logging`: loguru's own
+default sink would show the values of all variables at an error.
 """
 
-import os
+import atexit
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import Context, ContextVar, copy_context
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from hostkit import events
 from hostkit._config.options import HostOptions
-from hostkit._values.text import repr_of
+from hostkit._values.standard_error import is_journal, write_error
+from hostkit._values.text import printable, repr_of
 
 if TYPE_CHECKING:
     from logging import Handler
@@ -23,15 +23,85 @@ if TYPE_CHECKING:
 LEVELS = MappingProxyType(
     {"TRACE": 5, "DEBUG": 10, "INFO": 20, "SUCCESS": 25, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
 )
+_NO_FIELDS: Mapping[str, object] = MappingProxyType({})
+
+
+class _Destination:
+    """Where hostkit's lines go: there is one log in a process."""
+
+    chosen = "auto"
+
+    @classmethod
+    def is_loguru(cls) -> bool:
+        """Return whether they go to loguru: it was chosen, or the app has configured it."""
+        if cls.chosen != "auto":
+            return cls.chosen == "loguru"
+        if "loguru" not in sys.modules:
+            return False
+        from loguru import logger
+
+        # As it is when it has been imported, and no more: one sink, which it has made itself.
+        handlers = repr(logger).partition("handlers=")[2]
+        return handlers.count("(id=") != 1 or "(id=0," not in handlers
+
+
+def choose_destination(chosen: str) -> None:
+    """Send hostkit's lines to ``"loguru"`` or ``"standard"``, or, with ``"auto"``, to loguru if it was configured."""
+    _Destination.chosen = chosen
 
 
 def log(
-    level: str, message: str, *args: object, service: str | None = None, error: BaseException | None = None
+    level: str,
+    message: str,
+    *args: object,
+    service: str | None = None,
+    error: BaseException | None = None,
+    fields: Mapping[str, object] = _NO_FIELDS,
 ) -> None:
     """Write one line, in the name of *service*, with the traceback of *error*; it never raises.
 
-    Of *args*, what is neither text nor number is shown by its ``repr``.
+    Of *args*, what is neither text nor number is shown by its ``repr``; nothing in them begins a new line. *fields* are
+    bound to the line, for JSON.
     """
+    words = (arg if isinstance(arg, int | float) else _words(arg) for arg in args)
+    text = message
+    try:
+        text = message.format(*words) if args else message
+        (_to_loguru if _Destination.is_loguru() else _to_logging)(level, text, service, error, fields)
+    except Exception as problem:  # noqa: BLE001  # of a sink that was added with catch=False, of a filter or the error
+        # In the middle of whatever the host has to do.
+        if error is not None:
+            log(level, f"{message} (its traceback cannot be logged)", *args, service=service, fields=fields)
+            return
+        write_error(f"hostkit: cannot log {text!r}: {printable(repr_of(problem))}\n")
+
+
+def log_error(message: str, *args: object, error: BaseException, service: str | None = None) -> None:
+    """Write one line at ERROR with the traceback of *error*."""
+    log("ERROR", message, *args, service=service, error=error)
+
+
+def bounded_log(options: HostOptions) -> Callable[..., None]:
+    """Return a `log` that makes no line below the options' ``log_level``."""
+    lowest = LEVELS[options.log_level]
+
+    def bounded(
+        level: str, message: str, *args: object, service: str | None = None, error: BaseException | None = None
+    ) -> None:
+        if LEVELS[level] >= lowest:
+            log(level, message, *args, service=service, error=error)
+
+    return bounded
+
+
+def _words(value: object) -> str:
+    text = value if isinstance(value, str) else repr_of(value)
+    return text if text.isprintable() else printable(text)
+
+
+def _to_loguru(
+    level: str, text: str, service: str | None, error: BaseException | None, fields: Mapping[str, object]
+) -> None:
     from loguru import logger
 
     def name(record: "Record") -> None:
@@ -40,178 +110,81 @@ def log(
         record["extra"].pop("service", None)
         if service is not None:
             record["extra"]["service"] = service
+        record["extra"].update(fields)
 
-    words = (arg if isinstance(arg, str | int | float) else repr_of(arg) for arg in args)
-    try:
-        logger.patch(name).opt(exception=error).log(level, message, *words)
-    except Exception as problem:  # noqa: BLE001  # of a sink that was added with catch=False
-        # In the middle of whatever the host has to do.
-        from hostkit._process.signals import write_error
-
-        write_error(f"hostkit: cannot log {message!r}: {repr_of(problem)}\n")
+    logger.patch(name).opt(exception=error).log(level, "{}", text)
 
 
-def log_error(message: str, *args: object, error: BaseException, service: str | None = None) -> None:
-    """Write one line at ERROR with the traceback of *error*."""
-    log("ERROR", message, *args, service=service, error=error)
+def _to_logging(
+    level: str, text: str, service: str | None, error: BaseException | None, fields: Mapping[str, object]
+) -> None:
+    import logging
 
-
-class EventLog:
-    """The listener that makes log lines of events."""
-
-    def __init__(self, options: HostOptions) -> None:
-        """Make no line below the options' ``log_level``."""
-        self._lowest = LEVELS[options.log_level]
-        self.detailed = self._lowest <= LEVELS["DEBUG"]
-        """Whether the start and stop of single services makes lines; if not, those events need not be made."""
-
-    def __call__(self, event: events.HostEvent) -> None:
-        """Write the line of *event*, if it has one."""
-        for kind, (level, line) in _LINES.items():
-            if isinstance(event, kind):
-                # What is tried again is no error yet.
-                wanted = "WARNING" if getattr(event, "retried", False) else level
-                if LEVELS[wanted] >= self._lowest:
-                    message, *args = line(event)
-                    log(
-                        wanted,
-                        str(message),
-                        *args,
-                        service=getattr(event, "service", None),
-                        error=getattr(event, "error", None),
-                    )
-                return
-
-
-def _at(event: object) -> str:
-    line = getattr(event, "waiting_at", None)
-    return f", at {line}" if line else ""
-
-
-def _plural(count: int) -> str:
-    return "1 service" if count == 1 else f"{count} services"
-
-
-_Line = Callable[[events.HostEvent], tuple[object, ...]]
-
-
-def _line(
-    kind: type[events.HostEvent], level: str, function: Callable[..., tuple[object, ...]]
-) -> tuple[type[events.HostEvent], tuple[str, _Line]]:
-    return kind, (level, function)
-
-
-_LINES = MappingProxyType(
-    dict(
-        (
-            _line(
-                events.HostStarting, "INFO", lambda e: ("starting {} with {}", e.application_name, _plural(e.services))
-            ),
-            _line(events.HostStarted, "INFO", lambda e: ("started {} in {:.2f} s", _plural(e.services), e.duration)),
-            _line(events.StopRequested, "INFO", lambda e: ("stopping: {}", e.reason)),
-            _line(events.HostStopped, "INFO", lambda e: ("stopped in {:.2f} s, exit code {}", e.duration, e.exit_code)),
-            _line(events.ServiceStarting, "DEBUG", lambda e: ("service {} starting", e.service)),
-            _line(events.ServiceStarted, "DEBUG", lambda e: ("service {} started in {:.2f} s", e.service, e.duration)),
-            _line(events.ServiceStopping, "DEBUG", lambda e: ("service {} stopping", e.service)),
-            _line(events.ServiceStopped, "DEBUG", lambda e: ("service {} stopped in {:.2f} s", e.service, e.duration)),
-            _line(events.ServiceFailed, "ERROR", lambda e: ("service {} failed: {}", e.service, e.error)),
-            _line(
-                events.ServiceRestarting,
-                "WARNING",
-                lambda e: ("service {} restarting in {:.1f} s, restart {}", e.service, e.delay, e.restarts),
-            ),
-            _line(
-                events.ServiceStalled,
-                "WARNING",
-                lambda e: ("service {} stalled for {:.1f} s{}", e.service, e.duration, _at(e)),
-            ),
-            _line(
-                events.ServiceRecovered,
-                "WARNING",
-                lambda e: ("service {} moves again after {:.1f} s", e.service, e.duration),
-            ),
-            _line(
-                events.ServiceCancelled,
-                "WARNING",
-                lambda e: ("service {} cancelled: {}{}", e.service, e.reason, _at(e)),
-            ),
-            _line(
-                events.ServiceAbandoned,
-                "ERROR",
-                lambda e: ("service {} ignores its cancellation, abandoned{}", e.service, _at(e)),
-            ),
-        )
-    )
-)
-
-
-class LogContexts:
-    """Contexts in which loguru's ``extra["service"]`` is set, one for each service.
-
-    ``logger.contextualize`` has to be left again, and would hold a generator for each service all the time. So the
-    context variable that it sets is found, once, and set directly.
-    """
-
-    def __init__(self, base: Context) -> None:
-        """Make contexts that are copies of *base* otherwise."""
-        self._base = base
-        self._variable, self._extra = base.copy().run(_find_variable)
-
-    def of(self, service: str) -> Context:
-        """Return a context of *service*'s own."""
-        context = self._base.copy()
-        context.run(self._variable.set, {**self._extra, "service": service})
-        return context
-
-
-def _find_variable() -> tuple[ContextVar[dict[str, object]], dict[str, object]]:
-    from loguru import logger
-
-    mark = object()
-    with logger.contextualize(hostkit=mark):
-        for variable, value in copy_context().items():
-            if isinstance(value, dict) and value.get("hostkit") is mark:
-                return variable, {key: item for key, item in value.items() if key != "hostkit"}
-    message = "loguru keeps no context variable"  # pragma: no cover  # it has since 0.5
-    raise LookupError(message)  # pragma: no cover
+    logger = logging.getLogger("hostkit" if service is None else f"hostkit.{printable(service)}")
+    exc_info = None if error is None else (type(error), error, error.__traceback__)
+    logger.log(LEVELS[level], "%s", text, exc_info=exc_info, extra=dict(fields))
 
 
 def configure(options: HostOptions) -> None:
     """Set loguru up for a process that the host owns: one sink on standard error, and stdlib `logging` routed in."""
     import logging
 
-    with _without_detours():
+    from loguru import logger
+
+    logger.remove()
+    add = _SinkOfOptions(options)
+    add()
+    logging.basicConfig(handlers=[_logging_handler()], level=LEVELS[options.log_level], force=True)
+    # loguru removes every sink when the interpreter exits, before the exit handlers that were registered earlier: their
+    # lines would be lost. So a sink stands here to the end.
+    atexit.unregister(logger.remove)
+    atexit.register(add.keep)
+
+
+class _SinkOfOptions:
+    """The one sink of a process that a host owns."""
+
+    def __init__(self, options: HostOptions) -> None:
+        """Prepare."""
+        self._options = options
+        self._number = -1
+
+    def __call__(self) -> None:
+        """Add the sink, unless standard error was closed when the process began."""
         from loguru import logger
 
-        logger.remove()
-        if sys.stderr is not None:  # closed when the process began
-            sink = _write_json if options.log_format == "json" else sys.stderr
-            # No argument values in tracebacks (diagnose), which may be secrets; no queue (enqueue), which os._exit
-            # loses.
-            logger.add(sink, level=options.log_level, format=_text_format, diagnose=False, backtrace=False)
-    logging.basicConfig(handlers=[_logging_handler()], level=LEVELS[options.log_level], force=True)
+        from hostkit._config.log_format import LineStream, journal_lines, journal_template, json_line, text_template
 
+        if sys.stderr is None:
+            return
+        stream, level, journal = sys.stderr, self._options.log_level, is_journal()
+        # No queue (enqueue), which os._exit loses.
+        if self._options.log_format == "json":
 
-@contextmanager
-def _without_detours() -> Iterator[None]:
-    """Spare what loguru would do in vain: it takes longer than all that hostkit itself does until it is ready.
+            def write(message: "Message") -> None:
+                line, end = json_line(message.record), "\n"
+                if journal:
+                    line, end = journal_lines(line, message.record), ""
+                print(line, end=end, file=stream)  # the sink
 
-    When it is imported, it adds a sink of its own, which would be removed at once. And for each sink it looks through
-    every install scheme that sysconfig knows, to colour the paths in tracebacks; the one in use is enough.
-    """
-    import sysconfig
+            self._number = logger.add(
+                write,
+                level=level,
+                format=lambda _: "",
+                backtrace=False,
+                diagnose=False,
+            )
+        else:
+            line_stream, template = LineStream(stream, journal=journal), journal_template if journal else text_template
+            self._number = logger.add(line_stream, level=level, format=template, backtrace=False, diagnose=False)
 
-    scheme_names = sysconfig.get_scheme_names
-    chosen = os.environ.get("LOGURU_AUTOINIT")
-    os.environ["LOGURU_AUTOINIT"] = "0"
-    sysconfig.get_scheme_names = lambda: (sysconfig.get_default_scheme(),)
-    try:
-        yield
-    finally:
-        sysconfig.get_scheme_names = scheme_names
-        del os.environ["LOGURU_AUTOINIT"]
-        if chosen is not None:
-            os.environ["LOGURU_AUTOINIT"] = chosen
+    def keep(self) -> None:
+        """Close the sinks that the app has added, as loguru does at the interpreter's exit, and keep this one."""
+        from loguru import logger
+
+        if f"handlers=[(id={self._number}, " not in repr(logger) or repr(logger).count("(id=") > 1:
+            logger.remove()
+            self()
 
 
 def complete() -> None:
@@ -222,41 +195,28 @@ def complete() -> None:
         logger.complete()
 
 
-def _text_format(record: "Record") -> str:
-    source = "{extra[service]}" if "service" in record["extra"] else "{name}"
-    return (
-        "<green>{time:YYYY-MM-DD HH:mm:ss.SSS}</green> | <level>{level: <8}</level> | "
-        f"<cyan>{source}</cyan> | <level>{{message}}</level>\n{{exception}}"
-    )
-
-
-def _write_json(message: "Message") -> None:
-    import json
-    import traceback
-
-    record = message.record
-    line = {"time": record["time"].isoformat(), "level": record["level"].name, "logger": record["name"]}
-    line |= {"message": record["message"]}
-    # What the user has bound stands behind, and replaces nothing.
-    line |= {key: value for key, value in record["extra"].items() if key not in line}
-    if record["exception"] is not None:
-        line["exception"] = "".join(traceback.format_exception(record["exception"].value))
-    sys.stderr.write(json.dumps(line, default=str) + "\n")
-
-
 def _logging_handler() -> "Handler":
     import logging
 
     from loguru import logger
 
+    own = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
     class ToLoguru(logging.Handler):
-        """Hands stdlib `logging` records to loguru, under the name of their logger."""
+        """Hands stdlib `logging` records to loguru, under the name of their logger, with their ``extra``."""
 
         def emit(self, record: logging.LogRecord) -> None:
+            try:
+                text = record.getMessage()
+            except Exception:  # noqa: BLE001  # wrong arguments, of the app's
+                self.handleError(record)
+                return
+
             def name(named: "Record") -> None:
                 named["name"] = record.name
+                named["extra"].update((key, value) for key, value in vars(record).items() if key not in own)
 
             level = record.levelname if record.levelname in LEVELS else record.levelno
-            logger.patch(name).opt(exception=record.exc_info).log(level, "{}", record.getMessage())
+            logger.patch(name).opt(exception=record.exc_info).log(level, "{}", text)
 
     return ToLoguru()

@@ -1,13 +1,16 @@
 """HostSettings: the host's options as pydantic-settings reads them from outside."""
 
-import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, TypeVar
+from enum import Enum
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin
 
-from pydantic import Field, ValidationError, ValidationInfo, create_model, field_validator
+from pydantic import AliasChoices, BaseModel, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 from pydantic_settings import (
     BaseSettings,
     CliSettingsSource,
@@ -23,13 +26,28 @@ from hostkit._config.options import (
     CHECKS,
     OPTION_NAMES,
     PREFIX,
+    FoundName,
     HostOptions,
     WrongSettingsError,
     default_dump_signal,
     main_module_name,
 )
+from hostkit._config.outside import (
+    DESCRIPTIONS,
+    Flag,
+    asks_for_help,
+    flag_of,
+    help_text,
+    unrecognized,
+    warn_of_slips,
+)
 
 S = TypeVar("S", bound="HostSettings")
+
+
+def _words(name: str) -> str:
+    value, description = DESCRIPTIONS[name]
+    return f"{value}: {description}" if value else description
 
 
 class HostSettings(BaseSettings):
@@ -40,32 +58,34 @@ class HostSettings(BaseSettings):
     misspelt, is a `UserWarning`.
 
     Raises:
-        pydantic.ValidationError: Values are wrong; it tells of all of them.
+        pydantic.ValidationError: Values are wrong; it names all of them.
     """
 
     model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_parse_none_str="none", cli_kebab_case=True)
 
-    application_name: str = Field(default_factory=main_module_name, description="shown in log lines and in the status")
-    environment: str = Field(default="production", description="free text, for example development")
-    startup_timeout: float | None = Field(default=60.0, description="seconds for the start of all services, or none")
-    shutdown_timeout: float = Field(default=20.0, description="seconds for services to end by themselves")
-    cancellation_timeout: float = Field(default=5.0, description="seconds for cancelled services to end")
-    hang_timeout: float | None = Field(
-        default=None, description="leave when the event loop stands still so many seconds"
-    )
-    lag_warning: float | None = Field(
-        default=None, description="name the line that blocks the event loop so many seconds"
-    )
-    dump_signal: str | None = Field(
-        default_factory=default_dump_signal, description="signal that prints the status, or none"
-    )
-    terminate_on_failure: bool = Field(default=False, description="embedded: SIGTERM to the own process on failure")
-    log_level: str = Field(default="INFO", description="TRACE, DEBUG, INFO, SUCCESS, WARNING, ERROR or CRITICAL")
-    log_format: str = Field(default="text", description="text or json")
-    backend: str = Field(default="asyncio", description="asyncio, uvloop or trio")
+    application_name: str = Field(default_factory=main_module_name, description=_words("application_name"))
+    environment: str = Field(default="production", description=_words("environment"))
+    startup_timeout: float | None = Field(default=60.0, description=_words("startup_timeout"))
+    stop_delay: float = Field(default=0.0, description=_words("stop_delay"))
+    shutdown_timeout: float = Field(default=20.0, description=_words("shutdown_timeout"))
+    cancellation_timeout: float = Field(default=5.0, description=_words("cancellation_timeout"))
+    hang_timeout: float | None = Field(default=None, description=_words("hang_timeout"))
+    lag_warning: float | None = Field(default=None, description=_words("lag_warning"))
+    dump_signal: str | None = Field(default_factory=default_dump_signal, description=_words("dump_signal"))
+    terminate_on_failure: bool = Field(default=False, description=_words("terminate_on_failure"))
+    log_level: str = Field(default="INFO", description=_words("log_level"))
+    log_format: str = Field(default="text", description=_words("log_format"))
+    logging: str = Field(default="auto", description=_words("logging"))
+    backend: str = Field(default="asyncio", description=_words("backend"))
 
     @field_validator(
-        "startup_timeout", "shutdown_timeout", "cancellation_timeout", "hang_timeout", "lag_warning", mode="before"
+        "startup_timeout",
+        "stop_delay",
+        "shutdown_timeout",
+        "cancellation_timeout",
+        "hang_timeout",
+        "lag_warning",
+        mode="before",
     )
     @classmethod
     def _take_duration(cls, value: object) -> object:
@@ -96,7 +116,9 @@ class HostSettings(BaseSettings):
         host: dict[str, Any] = {"case_sensitive": False, "env_prefix": PREFIX}
         environment = EnvSettingsSource(settings_cls, **host)
         dotenv = DotEnvSettingsSource(settings_cls, env_file, encoding, **host)
-        _warn_of_slips([*environment.env_vars, *dotenv.env_vars], settings_cls)
+        _warn([*environment.env_vars, *dotenv.env_vars], settings_cls)
+        for source in (environment, dotenv, env_settings, dotenv_settings):
+            source.decode_complex_value = _decode  # type: ignore[method-assign]  # the sources are pydantic's own
         return (
             init_settings,
             _HostFields(environment, host=True),
@@ -131,66 +153,43 @@ class _HostFields(PydanticBaseSettingsSource):
         return name not in OPTION_NAMES and not name.upper().startswith(PREFIX)
 
 
-def _warn_of_slips(variables: Iterable[str], kind: type[BaseSettings]) -> None:
-    """Warn of variables that say nothing to the host, but nearly."""
-    own = {f"{kind.model_config.get('env_prefix') or ''}{name}".upper() for name in kind.model_fields}
-    known = [name.upper() for name in OPTION_NAMES]
-    for variable in dict.fromkeys(map(str.upper, variables)):
-        name = variable.removeprefix(PREFIX)
-        if name == variable or variable in own or name in known:
-            continue
-        from difflib import get_close_matches
-
-        # Others have such variables too: Kubernetes gives HOSTKIT_SERVICE_HOST to the neighbours of a service so named.
-        for meant in get_close_matches(name, known, n=1, cutoff=0.8):
-            message = f"{variable} is no variable of the host and is ignored: did you mean {PREFIX}{meant}?"
-            warnings.warn(message, UserWarning, stacklevel=2)
+def _warn(variables: Sequence[str], kind: type[BaseSettings]) -> None:
+    """Warn of variables that are nearly the host's, or nearly one of the prefix of *kind*."""
+    prefix = str(kind.model_config.get("env_prefix") or "")
+    own = [name for name in kind.model_fields if name not in OPTION_NAMES]
+    known = [*(f"{prefix}{name}" for name in own), *(f"{PREFIX}{name}" for name in OPTION_NAMES), *_aliases(kind)]
+    warn_of_slips(variables, PREFIX, OPTION_NAMES, known)
+    if prefix:  # without one, every variable of the process would be looked at
+        warn_of_slips(variables, prefix, own, known)
 
 
-class _FlagsOnly(HostSettings):
-    """Flags of the host itself. They win over what its program and the environment say."""
-
-    # Read from nowhere else; this docstring is shown by --help.
-
-    @classmethod
-    def settings_customise_sources(cls, *_args: object, **_kwargs: object) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read no source but the command line, which is not among these."""
-        return ()
+def _aliases(kind: type[BaseSettings]) -> Iterator[str]:
+    for field in kind.model_fields.values():
+        for alias in (field.alias, field.validation_alias):
+            for choice in alias.choices if isinstance(alias, AliasChoices) else (alias,):
+                if isinstance(choice, str):
+                    yield choice
 
 
-def read_settings() -> HostOptions:
-    """Return the options as they are outside.
+def _decode(field_name: str, field: FieldInfo, value: Any) -> Any:  # noqa: ANN401, ARG001  # pydantic's signature
+    """Return what a variable has for a field that is a list, a mapping or a model: JSON, or a list with commas.
 
-    Raises:
-        WrongSettingsError: Values are wrong.
+    What is neither comes out as it is, so that it is reported as a wrong value, together with all others.
     """
-    return to_options(parse(HostSettings, None))
+    try:
+        return json.loads(value)
+    except ValueError:
+        kinds = {get_origin(part) or part for part in (field.annotation, *get_args(field.annotation))}
+        is_list = kinds & {list, tuple, set, frozenset} and not value.lstrip().startswith(("[", "{"))
+        return [item.strip() for item in value.split(",")] if is_list else value
 
 
 def to_options(settings: HostSettings) -> HostOptions:
     """Return the host's own fields of *settings*."""
-    return HostOptions(**{name: getattr(settings, name) for name in OPTION_NAMES})
-
-
-def read_flags(options: HostOptions, arguments: Sequence[str], program: str) -> HostOptions:
-    """Return *options* with what *arguments* give.
-
-    Raises:
-        WrongSettingsError: A flag is unknown, or a value is wrong.
-    """
-    asks_for_help = "-h" in arguments or "--help" in arguments
-    settings = parse(_with_defaults(options) if asks_for_help else _FlagsOnly, arguments, program)
-    given: dict[str, Any] = {name: getattr(settings, name) for name in settings.model_fields_set}
-    return replace(options, **given)
-
-
-def _with_defaults(options: HostOptions) -> type[_FlagsOnly]:
-    """Return a class that shows *options* as what holds without flags."""
-    fields: dict[str, Any] = {
-        name: (field.annotation, Field(default=getattr(options, name), description=field.description))
-        for name, field in HostSettings.model_fields.items()
-    }
-    return create_model("_WithDefaults", __base__=_FlagsOnly, __doc__=_FlagsOnly.__doc__, **fields)
+    values = {name: getattr(settings, name) for name in OPTION_NAMES}
+    if "application_name" not in settings.model_fields_set:
+        values["application_name"] = FoundName(values["application_name"])
+    return HostOptions(**values)
 
 
 def parse(kind: type[S], arguments: Sequence[str] | None, program: str | None = None) -> S:
@@ -203,6 +202,9 @@ def parse(kind: type[S], arguments: Sequence[str] | None, program: str | None = 
     try:
         if arguments is None:
             return kind()
+        if asks_for_help(arguments):
+            sys.stdout.write(help_text(program or "", tuple(_own_flags(kind)), HostOptions(**_defaults(kind))))
+            raise SystemExit(0)
         flags = CliSettingsSource(
             kind,
             cli_prog_name=program,
@@ -218,7 +220,66 @@ def parse(kind: type[S], arguments: Sequence[str] | None, program: str | None = 
         lines = [_problem(kind, problem, given) for problem in error.errors()]
         raise WrongSettingsError("\n".join(lines)) from None
     except SettingsError as error:
-        raise WrongSettingsError(str(error)) from None
+        words = str(error).removeprefix("error parsing CLI: ")
+        start, found, unknown = words.partition("unrecognized arguments: ")
+        if found and not start:
+            words = unrecognized(unknown.split(" "), map(flag_of, kind.model_fields))
+        raise WrongSettingsError(words) from None
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"settings cannot be read: {error}"
+        raise WrongSettingsError(message) from None
+
+
+def _defaults(kind: type[HostSettings]) -> dict[str, Any]:
+    """Return what *kind* has for the host's options where nothing is given."""
+    return {name: kind.model_fields[name].get_default(call_default_factory=True) for name in OPTION_NAMES}
+
+
+def _own_flags(kind: type[BaseModel], prefix: str = "") -> Iterator[Flag]:
+    """Yield the flags of the fields that *kind* adds; those of a model in it, each by the path to it."""
+    for name, field in kind.model_fields.items():
+        if name in OPTION_NAMES and not prefix:
+            continue
+        kinds = [part for part in (field.annotation, *get_args(field.annotation)) if isinstance(part, type)]
+        models = [part for part in kinds if issubclass(part, BaseModel)]
+        default = None
+        if not field.is_required():
+            default = "…" if field.default is PydanticUndefined else _shown_default(field.default)
+        yield Flag(f"{prefix}{name}", _metavar(field, kinds, models), field.description or "", default)
+        for model in models:
+            yield from _own_flags(model, f"{prefix}{name}.")
+
+
+def _metavar(field: FieldInfo, kinds: Sequence[type], models: Sequence[type]) -> str:
+    annotation = field.annotation
+    if annotation is bool:
+        return ""
+    optional = "|none" if type(None) in get_args(annotation) else ""
+    choices = [part for part in get_args(annotation) if isinstance(part, str)]
+    for part in kinds:
+        if issubclass(part, Enum):
+            choices = [str(member.value) for member in part]
+    if choices:
+        return "|".join(choices) + optional
+    if models or any(issubclass(get_origin(part) or part, dict) for part in kinds):
+        return "JSON" + optional
+    origin = get_origin(annotation) or annotation
+    if origin in (list, tuple, set, frozenset):
+        return "VALUE,…"
+    known = {int: "NUMBER", float: "NUMBER", str: "TEXT", Path: "PATH", bool: "true|false"}
+    return next((words for part, words in known.items() if part in kinds), "VALUE") + optional
+
+
+def _shown_default(default: object) -> str:
+    if default is None:
+        return "none"
+    if isinstance(default, bool):
+        return "yes" if default else "no"
+    if isinstance(default, Enum):
+        return str(default.value)
+    if isinstance(default, list | tuple | set | frozenset):
+        return ",".join(map(str, default)) or "empty"
+    return str(default)
 
 
 def _problem(kind: type[HostSettings], problem: Mapping[str, Any], flags: set[str]) -> str:

@@ -1,22 +1,19 @@
 """The builder: collects services and options, then makes one host."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, TypeVar, Unpack, overload
 
-from hostkit._config.options import HostOptions, set_outside
+from hostkit._config.options import HostOptions
 from hostkit._core.host import Host
-from hostkit._core.lifetime import HostLifetime
-from hostkit._core.listeners import Listener
-from hostkit._core.registration import Policy, Registration, default_name, to_service
+from hostkit._core.lifetime import FatalCallback, HostLifetime, LifetimeController, Listener
+from hostkit._core.registration import Registration, ServiceOptions, default_name, to_service
+from hostkit._core.runner import HostRunner
 from hostkit._core.service import HostedService
-from hostkit._values.durations import Duration
 from hostkit._values.errors import HostStateError
 from hostkit._values.functions import require_sync
-from hostkit._values.restart import EndAction
 
 if TYPE_CHECKING:
     from hostkit._config.settings import HostSettings
-    from hostkit._core.fatal import FatalCallback
 
 S = TypeVar("S", bound=HostedService)
 F = TypeVar("F", bound=Callable[..., object])
@@ -30,6 +27,7 @@ class HostBuilder:
     Attributes:
         options: The host's options, resolved.
         lifetime: The lifetime of the host to be, for services that watch the host or stop it.
+        host: The host, once it has been built; None before.
     """
 
     def __init__(self, options: "HostOptions | HostSettings | None" = None) -> None:
@@ -40,57 +38,25 @@ class HostBuilder:
             ValueError: The environment is wrong; the message names each variable and its value.
         """
         self.options = _resolve(options)
-        self.lifetime = HostLifetime()
+        self._lifetime = LifetimeController()
+        self.lifetime: HostLifetime = self._lifetime
         self._steps: list[list[Registration]] = []
         self._names: set[str] = set()
         self._counts: dict[str, int] = {}
         self._given: set[int] = set()
-        self._listeners: list[Listener] = []
         self._on_fatal: list[FatalCallback] = []
-        self._built = False
+        self.host: Host | None = None
 
     @overload
-    def add_service(
-        self,
-        service: type[S],
-        *,
-        name: str | None = ...,
-        on_failure: Policy = ...,
-        on_return: Policy = ...,
-        stop_timeout: Duration | None = ...,
-        heartbeat_timeout: Duration | None = ...,
-    ) -> S: ...
+    def add_service(self, service: type[S], *, name: str | None = ..., **options: Unpack[ServiceOptions]) -> S: ...
+    @overload
+    def add_service(self, service: S, *, name: str | None = ..., **options: Unpack[ServiceOptions]) -> S: ...
     @overload
     def add_service(
-        self,
-        service: S,
-        *,
-        name: str | None = ...,
-        on_failure: Policy = ...,
-        on_return: Policy = ...,
-        stop_timeout: Duration | None = ...,
-        heartbeat_timeout: Duration | None = ...,
-    ) -> S: ...
-    @overload
-    def add_service(
-        self,
-        service: Callable[..., object],
-        *,
-        name: str | None = ...,
-        on_failure: Policy = ...,
-        on_return: Policy = ...,
-        stop_timeout: Duration | None = ...,
-        heartbeat_timeout: Duration | None = ...,
+        self, service: Callable[..., object], *, name: str | None = ..., **options: Unpack[ServiceOptions]
     ) -> HostedService: ...
-    def add_service(  # noqa: PLR0913  # each option says something of its own
-        self,
-        service: object,
-        *,
-        name: str | None = None,
-        on_failure: Policy = EndAction.STOP_HOST,
-        on_return: Policy = EndAction.IGNORE,
-        stop_timeout: Duration | None = None,
-        heartbeat_timeout: Duration | None = None,
+    def add_service(
+        self, service: object, *, name: str | None = None, **options: Unpack[ServiceOptions]
     ) -> HostedService:
         """Add a service behind those that are there.
 
@@ -104,7 +70,7 @@ class HostBuilder:
             on_return: What follows when its ``execute`` returns before it was asked to.
             stop_timeout: How long it may take from its turn in the stop until it is cancelled, in seconds or as a
                 `timedelta`. It only shortens: the host's ``shutdown_timeout`` holds for all.
-            heartbeat_timeout: After how long without a sign of life it counts as stalled, in seconds or as a
+            heartbeat_timeout: After how long without a wait or a beat it counts as stalled, in seconds or as a
                 `timedelta`: it is reported then, and restarted where its ``Restart`` says so.
 
         Returns:
@@ -116,24 +82,14 @@ class HostBuilder:
             ValueError: The object was added before, the name is taken, or a duration is negative or NaN.
         """
         self._require_unbuilt("add_service()")
-        registration = self._register(
-            service,
-            name,
-            on_failure=on_failure,
-            on_return=on_return,
-            stop_timeout=stop_timeout,
-            heartbeat_timeout=heartbeat_timeout,
-        )
+        registration = self._register(service, name, options)
         self._steps.append([registration])
         return registration.service
 
     def add_services(
         self,
         *services: HostedService | type[HostedService] | Callable[..., object],
-        on_failure: Policy = EndAction.STOP_HOST,
-        on_return: Policy = EndAction.IGNORE,
-        stop_timeout: Duration | None = None,
-        heartbeat_timeout: Duration | None = None,
+        **options: Unpack[ServiceOptions],
     ) -> tuple[HostedService, ...]:
         """Add services as one step of the order: they start together and stop together.
 
@@ -154,53 +110,42 @@ class HostBuilder:
             raise TypeError(message)
         before = self._names.copy(), self._counts.copy(), self._given.copy()
         try:
-            step = [
-                self._register(
-                    service,
-                    None,
-                    on_failure=on_failure,
-                    on_return=on_return,
-                    stop_timeout=stop_timeout,
-                    heartbeat_timeout=heartbeat_timeout,
-                )
-                for service in services
-            ]
+            step = [self._register(service, None, options) for service in services]
         except BaseException:  # of a service's constructor, too
             self._names, self._counts, self._given = before
             raise
         self._steps.append(step)
         return tuple(registration.service for registration in step)
 
+    @overload
+    def service(self, function: F, /) -> F: ...
+    @overload
+    def service(
+        self, function: None = None, /, *, name: str | None = ..., **options: Unpack[ServiceOptions]
+    ) -> Callable[[F], F]: ...
     def service(
         self,
+        function: Callable[..., object] | None = None,
+        /,
         *,
         name: str | None = None,
-        on_failure: Policy = EndAction.STOP_HOST,
-        on_return: Policy = EndAction.IGNORE,
-        stop_timeout: Duration | None = None,
-        heartbeat_timeout: Duration | None = None,
-    ) -> Callable[[F], F]:
-        """Return a decorator that adds a function as a service; the options are those of `add_service`.
+        **options: Unpack[ServiceOptions],
+    ) -> object:
+        """Add the decorated function as a service; the options are those of `add_service`.
 
-        The function itself stays what it is.
+        ``@builder.service`` does, and so does ``@builder.service(name=…)``. The function itself stays what it is.
 
         Raises:
             HostStateError: The host has been built already.
+            TypeError: The function cannot be a service, or an option is of the wrong type.
         """
         self._require_unbuilt("service()")
 
         def add(function: F) -> F:
-            self.add_service(
-                function,
-                name=name,
-                on_failure=on_failure,
-                on_return=on_return,
-                stop_timeout=stop_timeout,
-                heartbeat_timeout=heartbeat_timeout,
-            )
+            self.add_service(function, name=name, **options)
             return function
 
-        return add
+        return add if function is None else add(function)
 
     def on_event(self, listener: Listener) -> None:
         """Have *listener* called with every event (`hostkit.events`), one at a time, in the event loop.
@@ -214,9 +159,9 @@ class HostBuilder:
         """
         self._require_unbuilt("on_event()")
         require_sync(listener, "on_event()")
-        self._listeners.append(listener)
+        self._lifetime.add_listener(listener)
 
-    def on_fatal(self, callback: "FatalCallback") -> None:
+    def on_fatal(self, callback: FatalCallback) -> None:
         """Have *callback* called, in the event loop, when a failure stops an embedded host that had started.
 
         It must be short and synchronous. It is called when the stop begins; the failure comes out at the host's exit
@@ -237,22 +182,22 @@ class HostBuilder:
             HostStateError: The host has been built already.
         """
         self._require_unbuilt("build()")
-        self._built = True
-        return Host(self._steps, self.options, self.lifetime, self._listeners, self._on_fatal)
+        self.host = Host(HostRunner(self._steps, self.options, self._lifetime, self._on_fatal))
+        return self.host
 
     def _require_unbuilt(self, method: str) -> None:
-        if self._built:
+        if self.host is not None:
             message = f"{method} after build(): the host has been built already"
             raise HostStateError(message)
 
-    def _register(self, given: object, name: str | None, **options: Any) -> Registration:  # noqa: ANN401  # checked there
+    def _register(self, given: object, name: str | None, options: ServiceOptions) -> Registration:
         service = to_service(given)
         identity = id(service if isinstance(given, type) else given)
         if identity in self._given:
-            message = f"{given!r} was added already; a service object belongs into a host once"
+            message = f"{given!r} was added already; a service object belongs in a host once"
             raise ValueError(message)
         if name is not None and not isinstance(name, str):
-            message = f"name must be a text, got {name!r}"
+            message = f"name must be a str, got {name!r}"
             raise TypeError(message)
         if name is not None and not name.strip():
             message = f"name must not be empty, got {name!r}"
@@ -280,11 +225,9 @@ def _resolve(options: object) -> HostOptions:
     if isinstance(options, HostOptions):
         return options
     if options is None:
-        if not set_outside():
-            return HostOptions()
-        from hostkit._config.settings import read_settings
+        from hostkit._config.outside import read_variables, set_outside
 
-        return read_settings()
+        return read_variables() if set_outside() else HostOptions()
     from hostkit._config.settings import HostSettings, to_options
 
     if isinstance(options, HostSettings):

@@ -1,22 +1,18 @@
-"""The failures of one life of a host, and what comes out of it in the end."""
-
-from collections.abc import Sequence
-
-import anyio
+"""The failures of one lifecycle of a host, the exit code that follows from them, and what is raised in the end."""
 
 from hostkit._values.errors import HostFailedError, ServiceStuckError
-from hostkit._values.text import add_note, text_of
-
-INTERRUPT_EXIT_CODE = 130
+from hostkit._values.exceptions import exit_code_of
+from hostkit._values.text import add_note, notes_of, text_of
 
 
 class Failures:
-    """What went wrong in one life of a host."""
+    """What went wrong in one lifecycle of a host."""
 
     def __init__(self) -> None:
         """Begin with nothing."""
         self._errors: list[Exception] = []
         self.abandoned = False
+        """Whether a task or a thread was left behind."""
         self.exit_request: BaseException | None = None
         """The first ``SystemExit``, ``KeyboardInterrupt`` or the like that a service raised."""
 
@@ -28,11 +24,11 @@ class Failures:
         """Keep *error* as it is, with a note that names the service."""
         if service is not None:
             note = f"service {service!r}"
-            if note not in getattr(error, "__notes__", ()):
+            if note not in notes_of(error):
                 add_note(error, note)
         self._errors.append(error)
         if isinstance(error, ServiceStuckError):
-            # Also where a service tells it itself, of a thread that it has to leave behind.
+            # The supervisor's, of a service that it abandons; or a service's own, for a thread that it leaves behind.
             self.abandoned = True
 
     def error(self) -> HostFailedError | None:
@@ -40,7 +36,7 @@ class Failures:
         if not self._errors:
             return None
         count = len(self._errors)
-        words = "host failed: " + _in_words(self._errors[0]) + (f", and {count - 1} more" if count > 1 else "")
+        words = "host failed: " + _describe(self._errors[0]) + (f", and {count - 1} more" if count > 1 else "")
         return HostFailedError(words, list(self._errors))
 
     def exit_code(self, asked: int | None) -> int:
@@ -62,39 +58,7 @@ class Failures:
         return self.exit_request
 
 
-def exit_code_of(error: BaseException) -> int:
-    """Return the exit code that *error* asks for, as the interpreter would understand it."""
-    if isinstance(error, SystemExit):
-        if error.code is None:
-            return 0
-        return error.code if isinstance(error.code, int) else 1
-    return INTERRUPT_EXIT_CODE if isinstance(error, KeyboardInterrupt) else 1
-
-
-def sort_out(error: BaseException) -> tuple[Exception | None, BaseException | None]:
-    """Return what *error* means: a failure, and a request to exit; neither if it is nothing but a cancellation.
-
-    `SystemExit` and `KeyboardInterrupt` cannot stand in an `ExceptionGroup`, so they are taken out of groups.
-    """
-    if isinstance(error, Exception):
-        return error, None
-    if isinstance(error, anyio.get_cancelled_exc_class()):
-        return None, None
-    if not isinstance(error, BaseExceptionGroup):
-        return None, error
-    failure, rest = error.split(Exception)
-    exits = [] if rest is None else [leaf for leaf in _leaves(rest) if sort_out(leaf)[1] is not None]
-    return failure, exits[0] if exits else None
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Sequence[BaseException]:
-    leaves: list[BaseException] = []
-    for error in group.exceptions:
-        leaves += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return leaves
-
-
-def _in_words(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     text = text_of(error)
-    notes = ", ".join(note for note in getattr(error, "__notes__", ()) if note.startswith("service "))
-    return f"{text} ({notes})" if notes and notes not in text else text
+    services = ", ".join(note for note in notes_of(error) if note.startswith("service "))
+    return f"{text} ({services})" if services and services not in text else text

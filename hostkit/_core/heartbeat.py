@@ -1,44 +1,53 @@
-"""Heartbeats: notices services that give no sign of life, with one timer for all of them."""
+"""Heartbeats: notices services that are silent for too long, with one timer for all of them.
 
-from typing import TYPE_CHECKING
+A service can only be silent while the event loop turns. When another one blocks the loop, or the process is paused, the
+timer comes late, and so much is taken from everyone's silence; it looks several times within the shortest timeout,
+so that no more than a part of that is taken for silence.
+"""
+
+from collections.abc import Mapping
 
 import anyio
 
-from hostkit._core.service_run import Phase, Run
+from hostkit._config.options import HostOptions
+from hostkit._core.lifetime import LifetimeController
+from hostkit._core.service_run import Phase, ServiceRun
+from hostkit._core.shutdown import Shutdown
 from hostkit._core.supervisor import Supervisor
 
-if TYPE_CHECKING:
-    from hostkit._core.lifecycle import Life
+LOOKS = 4
+"""How often it looks within the shortest timeout."""
 
 
-async def watch_heartbeats(life: "Life") -> None:
-    """Watch the services that have a ``heartbeat_timeout``, each from ready to the beginning of the stop."""
-    timeouts = {
-        supervisor: supervisor.registration.heartbeat_timeout
-        for supervisor in life.supervisors()
-        if supervisor.registration.heartbeat_timeout is not None
-    }
-    patience = life.options.cancellation_timeout
-    stuck: dict[Run, float] = {}  # stalled runs that were cancelled, and until when they have time to end
-    while not life.stopping:
-        now = life.time()
-        due = [_look_at(supervisor, timeout, now) for supervisor, timeout in timeouts.items()]
+async def watch_heartbeats(
+    timeouts: Mapping[Supervisor, float], lifetime: LifetimeController, shutdown: Shutdown, options: HostOptions
+) -> None:
+    """Watch services with their ``heartbeat_timeout``, each from ready to the beginning of the stop."""
+    patience = options.cancellation_timeout
+    stuck: dict[ServiceRun, float] = {}  # stalled runs that were cancelled, and until when they have time to end
+    longest_sleep = min(timeouts.values()) / LOOKS
+    expected = anyio.current_time()
+    while not lifetime.stopping:
+        now = anyio.current_time()
+        late = now - expected
+        stuck = {run: until + late for run, until in stuck.items()}
+        due = [_look_at(supervisor, timeout, now, late) for supervisor, timeout in timeouts.items()]
         for supervisor in timeouts:
             run = supervisor.run
             if supervisor.stalled and run is not None and run.cancelled and run.phase is not Phase.ENDED:
                 if now >= stuck.setdefault(run, now + patience):
-                    await life.ladder.abandon([supervisor])
+                    await shutdown.abandon([supervisor])
                 due.append(stuck[run])
-        await anyio.sleep_until(min(due))
+        expected = max(now, min(*due, now + longest_sleep))
+        await anyio.sleep_until(expected)
 
 
-def _look_at(supervisor: Supervisor, timeout: float, now: float) -> float:
-    """Notice a stall, and return when to look again."""
+def _look_at(supervisor: Supervisor, timeout: float, now: float, late: float) -> float:
+    """Forgive the seconds that the timer was *late*, report a stall, and return when to look again."""
     run = supervisor.run
-    if run is None or run.ready_at is None or run.phase is not Phase.EXECUTING or run.cancelled:
+    if run is None or not run.is_watched:
         return now + timeout
-    if run.idle:
-        return now + timeout
+    run.forgive(late, now)
     if run.stalled_since is None:
         if now < run.active_at + timeout:
             return run.active_at + timeout

@@ -1,339 +1,382 @@
-"""One life of a host: start each step in order, wait for a reason to stop, stop each in reverse."""
+"""One lifecycle of a host: start each step in order, wait for a reason to stop, stop each in reverse."""
 
-import math
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextvars import Context
 from inspect import CORO_CREATED, getcoroutinestate
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import anyio
+from anyio.abc import TaskGroup
 
 from hostkit import events
-from hostkit._config.log_level import log_level
-from hostkit._config.logging import LEVELS, log
+from hostkit._config.event_log import LOOP_ENDED
+from hostkit._config.logging import LEVELS
 from hostkit._config.options import HostOptions
-from hostkit._core.failures import Failures, sort_out
-from hostkit._core.lifetime import HostLifetime
-from hostkit._core.listeners import Listener, Listeners
+from hostkit._config.service_context import ServiceContexts
+from hostkit._core.heartbeat import watch_heartbeats
+from hostkit._core.lifetime import FatalCallback, LifetimeController, StopHooks
 from hostkit._core.registration import Registration
-from hostkit._core.service_group import ServiceGroup
-from hostkit._core.shutdown import Ladder
+from hostkit._core.service_group import ServiceGroup, Wakeup
+from hostkit._core.service_run import ServiceRun
+from hostkit._core.shutdown import Shutdown
 from hostkit._core.startup import Startup
 from hostkit._core.supervisor import Supervisor
-from hostkit._execution.event_loop import RootTask
-from hostkit._values.errors import HostFailedError
+from hostkit._execution.event_loop import EventLoop
+from hostkit._values.errors import HostStateError
+from hostkit._values.exceptions import classify
 from hostkit._values.states import HostState, ServiceState
-from hostkit._values.text import repr_of, text_of
 
-if TYPE_CHECKING:
-    from hostkit._process.lag import LagMonitor
+MOST_NAMED = 3
+"""How many services a line names."""
 
 
-class Life:
-    """What exists from one start of a host to its end."""
+class LoopWatch(Protocol):
+    """What watches the event loop while a host runs in it."""
+
+    blocked: bool
+    """Whether the loop is blocked now."""
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+
+
+class RunChange(Protocol):
+    """What looks at the process when a service is ready, or a run of it has ended."""
+
+    def __call__(self, service: str, *, ended: bool) -> None:
+        """Look."""
+
+
+class Lifecycle:
+    """What exists from one start of a host to its end.
+
+    Attributes:
+        lifetime: The host's lifetime, which this lifecycle drives.
+        loop: The event loop in which it runs.
+        group: The tasks of the services.
+        steps: The services, step by step in start order.
+        began_at: When it began, on the loop's clock.
+        startup: The start, and which services are not ready.
+        shutdown: The stop, and its deadlines.
+        settled: Set when every service is ready, or the lifecycle has ended before that.
+        ended: Set when the host has ended; an abandoned service may still be there.
+        started: Whether every service was ready once.
+        finished: Whether it has ended, or is about to.
+        ended_by_itself: Whether it stops because nothing was left to do.
+        on_run_change: Called when a service that has a start is ready, and when a run of any service has ended.
+        on_fatal_end: Called at the very end, if a failure has stopped it after the start, or something was abandoned.
+    """
 
     def __init__(  # noqa: PLR0913  # what the builder has collected
         self,
         steps: Sequence[Sequence[Registration]],
         options: HostOptions,
-        lifetime: HostLifetime,
-        listeners: Sequence[Listener],
+        lifetime: LifetimeController,
         context: Context,
         *,
-        detailed: bool,
+        owns_process: bool,
+        on_crash: FatalCallback,
+        loop_watch: LoopWatch | None = None,
     ) -> None:
-        """Prepare, in the running event loop; `live` is to be run in a root task.
+        """Begin, in the running event loop; `run` is to be run in a root task.
 
-        Without *detailed*, nobody listens to the events of single services that go well, and they are not made.
+        Args:
+            steps: The services, as they were registered.
+            options: The options of the host.
+            lifetime: Its lifetime, which enters `STARTING` now.
+            context: The services run in copies of it.
+            owns_process: Whether nothing but this host keeps the process busy.
+            on_crash: Called when a failure stops an embedded host that had started.
+            loop_watch: Watches the event loop, where that is wanted.
         """
-        self.root = RootTask()
-        self.time = self.root.time
-        self.steps: list[list[Supervisor]] = [
-            [Supervisor(registration, self, number) for registration in step] for number, step in enumerate(steps)
-        ]
-        self.failures = Failures()
-        self.startup = Startup(self, options.startup_timeout)
-        self.ladder = Ladder(self, options.shutdown_timeout, options.cancellation_timeout)
-        self.settled = anyio.Event()
-        """Set when every service is ready, or the life has ended before that."""
-        self.ended = anyio.Event()
-        self.started = self.stopping = self.finished = False
-        self.owns_process = False
-        """Whether nothing but this host keeps the process busy: an embedded one may well have resources only."""
-        self.ended_by_itself = False
-        """Whether it stops because nothing was left to do."""
-        self.state_since = self.time()
-        self.detailed = detailed
-        self.on_crash: Callable[[HostFailedError], None] | None = None
-        """Called when a failure stops a host that had started."""
-        self.on_fatal_end: Callable[[], None] | None = None
-        """Called at the very end, if such a failure has stopped it, or something was abandoned."""
+        self.lifetime = lifetime
+        self.loop = loop = EventLoop()
         self.options = options
-        self._lifetime = lifetime
-        self._listeners = Listeners(listeners, self.on_hook_error)
-        context.run(log_level.set, LEVELS[options.log_level])
-        self.group = ServiceGroup(context, self.fail)
-        self._bell = anyio.Event()
-        self._executing = sum(supervisor.registration.executes for supervisor in self.supervisors())
-        self._lag = None if options.lag_warning is None else self._lag_monitor(options.lag_warning)
-        self._beside: Sequence[Coroutine[object, object, None]] = ()  # what runs beside the services
-        self._crashed = False
+        level = LEVELS[options.log_level]
+        contexts = ServiceContexts(context, level, lifetime.emit_for_service, lifetime.has_listeners)
+        self.group = ServiceGroup(loop, contexts, self._on_group_broken)
+        self._wakeup = Wakeup(loop.time, self._on_loop_end)
+        self.steps: list[list[Supervisor]] = []
+        self._executing = 0
+        for number, step in enumerate(steps):
+            self.steps.append([])
+            for registration in step:
+                self.steps[-1].append(Supervisor(registration, number, self))
+                self._executing += self.steps[-1][-1].executing
+        self.startup = Startup(self.steps, options.startup_timeout, lifetime, self._wakeup)
+        self.shutdown = Shutdown(self.steps, options, self._wakeup, self._log_slow_stop)
+        self.settled = anyio.Event()
+        self.ended = anyio.Event()
+        self.started = self.finished = self.ended_by_itself = False
+        self.on_run_change: RunChange | None = None
+        self.on_fatal_end: Callable[[], None] | None = None
+        self._owns_process = owns_process
+        self._loop_watch = loop_watch
+        self._beside: list[Coroutine[object, object, None]] = []  # what runs beside the services
+        self.began_at = loop.time()
+        lifetime.begin(
+            loop,
+            options,
+            StopHooks(
+                self.group.report_broken_group,
+                self.shutdown.begin,
+                self._wakeup.wake,
+                None if owns_process else on_crash,
+            ),
+            owns_process=owns_process,
+        )
 
     def supervisors(self) -> Iterable[Supervisor]:
         """Return every service, in start order."""
         return (supervisor for step in self.steps for supervisor in step)
 
-    async def live(self) -> None:
-        """Live from the start to the end; it keeps every failure and never raises."""
+    async def run(self) -> None:
+        """Run from the start to the end; it keeps every failure and never raises."""
         try:
             async with anyio.create_task_group() as outer:
-                beside = [("end of the loop", self._watch_loop())]
-                if any(supervisor.registration.heartbeat_timeout is not None for supervisor in self.supervisors()):
-                    from hostkit._core.heartbeat import watch_heartbeats
-
-                    beside.append(("heartbeats", watch_heartbeats(self)))
-                if self._lag is not None:
-                    beside.append(("lag", self._lag.run()))
-                self._beside = [outer.create_task(task, name=f"hostkit: {name}").coro for name, task in beside]
-                await self.group.hold(self._go_through)
-                self.finished = True
+                self._run_beside(outer)
+                # Trio cancels what is left when its main task ends, and that shall be an ordered stop.
+                with anyio.CancelScope(shield=True):
+                    async with anyio.create_task_group() as tasks:
+                        self.group.tasks = tasks
+                        watch = self._watch_for_cancellation(self.group.report_broken_group)
+                        guard = tasks.create_task(watch, name="hostkit: group")
+                        self._beside.append(guard.coro)
+                        # When the group breaks, that shall be an ordered stop as well.
+                        with anyio.CancelScope(shield=True):
+                            await self._run_services()
+                        self.finished = True
+                        guard.cancel()
                 outer.cancel_scope.cancel()
         except BaseException as error:  # noqa: BLE001  # a root task that raises would take the loop with it
-            self._note_broken_group(error)
+            self._on_group_error(error)
         self._finish()
 
-    def lose(self) -> None:
-        """End a life whose event loop has ended before it could begin."""
-        self._note_loop_end()
+    def on_loop_closed(self) -> None:
+        """End a lifecycle whose event loop has ended before it could begin."""
+        self._on_loop_end()
         self._finish()
 
-    def begin_stop(self, reason: str, at: float | None = None) -> None:
-        """Begin the stop, which began at the instant *at*; the first reason wins, and a second call does nothing."""
-        if self.stopping:
-            return
-        if self.group.notice():
-            return  # that is the reason then; whoever notices first begins the stop
-        self.stopping = True
-        now = self.time()
-        self.ladder.begin(now if at is None else min(at, now))
-        reason = self._lifetime._note_reason(reason)  # the host's side of the lifetime
-        self._enter(HostState.STOPPING)
-        self.tell(events.StopRequested(self.ladder.stop_at, reason))
-        self.ring()
+    async def restart(self, supervisor: Supervisor) -> None:
+        """End the current run of a service, if it has one, and start the next; see `Host.restart`."""
+        old = supervisor.run
+        assert old is not None  # the host is started
+        if supervisor.ended:
+            supervisor.executing = supervisor.registration.executes and not supervisor.registration.auxiliary
+            self._executing += supervisor.executing
+            self.startup.on_restarting(supervisor)
+            supervisor.begin()
+        elif supervisor.state is ServiceState.RESTARTING:
+            old.skip_delay()
+        else:
+            await self._end_for_restart(supervisor, old)
+        while not self.lifetime.stopping:
+            changed = supervisor.changed()
+            if supervisor.ended:
+                message = f"service {supervisor.name!r} has ended before it was ready"
+                raise HostStateError(message)
+            if supervisor.state is ServiceState.STARTED and (supervisor.run is not old or not old.leaving):
+                return
+            await changed.wait()
+        message = "the host has begun to stop meanwhile"
+        raise HostStateError(message)
 
-    def hurry(self) -> None:
-        """Have everything cancelled at once."""
-        self.ladder.hurry()
+    async def _end_for_restart(self, supervisor: Supervisor, run: ServiceRun) -> None:
+        timeout = supervisor.registration.stop_timeout
+        deadline = self.loop.time() + (self.options.shutdown_timeout if timeout is None else timeout)
+        self.shutdown.watch(supervisor, deadline)
+        try:
+            supervisor.request_restart()
+            for step in ("ask", "cancel"):
+                with anyio.move_on_at(deadline):
+                    while supervisor.run is run and not supervisor.ended and not self.lifetime.stopping:
+                        await supervisor.changed().wait()
+                    return
+                if step == "ask":
+                    supervisor.cancel("its restart takes too long", overdue=False)
+                    deadline = self.loop.time() + self.options.cancellation_timeout
+            await self.shutdown.abandon([supervisor])
+        finally:
+            if not self.lifetime.stopping:
+                self.shutdown.unwatch(supervisor)
 
     @property
     def ready(self) -> bool:
-        """Whether every service is ready and nobody has asked for the stop."""
-        return self.started and not self.stopping and self._lifetime.stop_reason is None
+        """Whether every service is ready and no stop was requested."""
+        return self.started and self.lifetime.stop_reason is None
 
     @property
     def healthy(self) -> bool:
         """Whether nothing has failed, is stalled or is being restarted, and the loop turns, if that is watched."""
-        blocked = self._lag is not None and self._lag.blocked
         return (
-            not self.failures
-            and not blocked
-            and not any(
-                supervisor.stalled or (supervisor.pending and supervisor.was_ready) for supervisor in self.supervisors()
-            )
+            not self.lifetime.failures
+            and not (self._loop_watch is not None and self._loop_watch.blocked)
+            and not any(each.stalled or (each.pending and each.was_ready) for each in self.supervisors())
         )
-
-    def failure(self) -> HostFailedError | None:
-        """Return a new group over what went wrong, or None."""
-        return self.failures.error()
-
-    def exit_code(self, asked: int | None) -> int:
-        """Return the exit code as it is now; *asked* is the one that a stop request gave."""
-        return self.failures.exit_code(asked)
-
-    # For the ladder and for this life itself.
-
-    def ring(self) -> None:
-        """Wake whoever waits in `wait`."""
-        self._bell.set()
-
-    async def wait(self, deadline: float = math.inf) -> None:
-        """Wait for the next `ring`, at most until *deadline*; asyncio's end of the loop does not cut it short."""
-        try:
-            with anyio.move_on_at(deadline):
-                await self._bell.wait()
-        except anyio.get_cancelled_exc_class():
-            self._note_loop_end()
-        if self._bell.is_set():
-            self._bell = anyio.Event()
-
-    async def pause(self) -> None:
-        """Let the loop turn once."""
-        try:
-            await anyio.lowlevel.checkpoint()
-        except anyio.get_cancelled_exc_class():
-            self._note_loop_end()
 
     # For the supervisors.
 
-    @property
-    def cancelled_from_outside(self) -> bool:
-        """Whether a cancellation is the end of the loop or of the group, and no failure of a service."""
-        return self.root.cancelled or self.group.cancelled
-
-    def tell(self, event: events.HostEvent) -> None:
-        """Hand *event* to the listeners."""
-        self._listeners.tell(event)
-
-    def fail(self, error: Exception, service: str | None = None) -> None:
-        """Keep a failure, which stops the host."""
-        self.failures.add(error, service)
-        if service is None:  # no event tells of it
-            self.log("ERROR", "the host failed: {}", error, error=error)
-        if self.stopping:
-            return
-        self._crashed = self.started
-        who = "the host" if service is None else f"service {service!r}"
-        self.begin_stop(f"{who} failed: {text_of(error)}")
-        failure = self.failure()
-        if self._crashed and self.on_crash is not None and failure is not None:
-            self.on_crash(failure)
-
-    def ask_exit(self, error: BaseException, who: str) -> None:
-        """Take a ``SystemExit`` or ``KeyboardInterrupt`` that somebody has raised as a request to stop."""
-        if self.failures.exit_request is None:
-            self.failures.exit_request = error
-        self.begin_stop(f"{who} raised {repr_of(error)}")
-
-    def on_hook_error(self, error: BaseException, hook: str) -> None:
-        """Take note of what a callback of the user's has raised, which is logged already."""
-        if isinstance(error, SystemExit | KeyboardInterrupt):
-            self.ask_exit(error, hook)
-
-    def log(
-        self, level: str, message: str, *args: object, service: str | None = None, error: BaseException | None = None
-    ) -> None:
-        """Write a line that is not below the options' ``log_level``."""
-        if LEVELS[level] >= LEVELS[self.options.log_level]:
-            log(level, message, *args, service=service, error=error)
+    def time_left(self, supervisor: Supervisor) -> float:
+        """Return the seconds until a service that was asked to stop is cancelled."""
+        return self.shutdown.time_left(supervisor)
 
     def on_ready(self, supervisor: Supervisor) -> None:
-        """Take note that a service is ready."""
+        """Go on with the start, if that waits for the service."""
+        if self.on_run_change is not None:
+            self.on_run_change(supervisor.name, ended=False)
         self.startup.on_settled(supervisor)
 
     def on_restarting(self, supervisor: Supervisor) -> None:
-        """Take note that a service waits to be run again."""
+        """Count the service as not ready."""
+        if self.on_run_change is not None:
+            self.on_run_change(supervisor.name, ended=True)
         self.startup.on_restarting(supervisor)
 
-    def on_ended(self, supervisor: Supervisor) -> None:
-        """Take note that a service has ended for good."""
-        self.startup.on_settled(supervisor)
-        if supervisor.state is ServiceState.ABANDONED:
-            self.failures.abandoned = True
-        self.ladder.on_ended(supervisor)
+    def on_execute_ended(self, supervisor: Supervisor) -> None:
+        """Count a service whose loop has ended for good, once."""
+        if supervisor.executing:
+            supervisor.executing = False
+            self._executing -= 1
+            if not self._executing and self.started and not self.lifetime.stopping:
+                self._check_idle()
 
-    def on_rest(self) -> None:
-        """Take note that the loop of one more service has ended for good."""
-        self._executing -= 1
-        self._check_idle()
+    def on_ended(self, supervisor: Supervisor) -> None:
+        """Go on with the start or the stop: the service has ended for good, or was abandoned."""
+        if self.on_run_change is not None:
+            self.on_run_change(supervisor.name, ended=True)
+        if self.startup.unready:
+            self.startup.on_settled(supervisor)
+        self.on_execute_ended(supervisor)
+        self.shutdown.on_ended(supervisor)
 
     # Inside.
 
-    async def _go_through(self) -> None:
+    def _run_beside(self, outer: TaskGroup) -> None:
+        beside = [("end of the loop", self._watch_for_cancellation(self._on_loop_end))]
+        found = ((each, each.registration.heartbeat_timeout) for each in self.supervisors())
+        timeouts = {supervisor: timeout for supervisor, timeout in found if timeout is not None}
+        if timeouts:
+            beside.append(("heartbeats", watch_heartbeats(timeouts, self.lifetime, self.shutdown, self.options)))
+        if self._loop_watch is not None:
+            beside.append(("watchdog", self._loop_watch.run()))
+        for name, coroutine in beside:
+            outer.create_task(coroutine, name=f"hostkit: {name}")
+            self._beside.append(coroutine)
+
+    async def _run_services(self) -> None:
         await self._start()
-        while not self.stopping:
-            await self.wait()
-        await self.ladder.run()
-        if self.failures.abandoned:
-            # The group goes on waiting for what was abandoned; nobody else does.
+        while not self.lifetime.stopping:
+            due = self.lifetime.stop_due
+            await self._wakeup.wait(due)
+            if self.loop.time() >= due:
+                self.lifetime.begin_stop("its delay is over", due)
+        await self.shutdown.run(list(self.startup.unready))
+        if self.lifetime.failures.abandoned:
+            # The group goes on waiting for what was abandoned; nothing else does.
             self._finish()
 
     async def _start(self) -> None:
-        began = self.time()
+        lifetime, time = self.lifetime, self.loop.time
+        began = time()
         count = sum(map(len, self.steps))
-        self.tell(events.HostStarting(began, self.options.application_name, count))
-        self._lifetime._pass_on()  # what was asked for before the start
+        lifetime.emit(events.HostStarting(began, self.options.application_name, count))
+        lifetime.pass_on()  # what was asked for before the start
         await self.startup.run()
-        if self.stopping:
+        if lifetime.stopping:
             return
         self.started = True
-        self._enter(HostState.STARTED)
-        now = self.time()
-        self.tell(events.HostStarted(now, count, now - began))
+        lifetime.enter(HostState.STARTED)
+        now = time()
+        lifetime.emit(events.HostStarted(now, count, now - began))
         self.settled.set()
-        self._check_idle()
+        if not self._executing:
+            self._check_idle()
 
     def _check_idle(self) -> None:
         """Stop a host that has nothing left to do."""
-        if not self.started or self._executing or self._lifetime.stop_reason is not None:
+        if self.lifetime.stop_reason is not None or self.group.report_broken_group():
             return
-        if self.group.notice():
+        if self.loop.cancelled:
+            # asyncio cancels all tasks when its loop ends, in any order: a service may notice before the watch.
+            self._on_loop_end()
             return
-        if self.root.cancelled:
-            # asyncio cancels all tasks when its loop ends, in any order: a service may notice before `_watch_loop`.
-            self._note_loop_end()
-            return
-        loops = [supervisor.registration.executes for supervisor in self.supervisors()]
+        registrations = (supervisor.registration for supervisor in self.supervisors())
+        loops = [registration.executes for registration in registrations if not registration.auxiliary]
         if all(loops):
-            if not any(self.steps):
-                self.log("WARNING", "the host has no services, and ends")
+            if not loops:
+                self.lifetime.log("WARNING", "the host has no services, and ends")
             self.ended_by_itself = True
-            self.begin_stop("nothing left to do: every service has ended" if any(self.steps) else "no services")
-        elif self.owns_process or any(loops):
-            self.log("WARNING", "no service has anything left to do; the host waits to be stopped")
+            self.lifetime.begin_stop("nothing left to do: every service has ended" if loops else "no services")
+        elif self._owns_process or any(loops):
+            message = "no service has anything left to do; the host waits to be stopped"
+            self.lifetime.log("WARNING", message)
 
-    async def _watch_loop(self) -> None:
+    async def _watch_for_cancellation(self, on_cancelled: Callable[[], object]) -> None:
+        """Notice, unshielded, that this task is cancelled before the services have ended."""
         try:
             await anyio.Event().wait()
         finally:
             if not self.finished:
-                self._note_loop_end()
+                on_cancelled()
 
-    def _note_broken_group(self, error: BaseException) -> None:
+    def _on_group_error(self, error: BaseException) -> None:
         """Keep what comes out of the services' group in the end: why it has broken."""
         while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
             error = error.exceptions[0]
-        failure, _ = sort_out(error)
+        failure, _ = classify(error)
         if failure is None:
             return  # the end of the loop
         if self.ended.is_set():
-            self.log("ERROR", "an abandoned service has failed since: {}", failure, error=failure)
+            self.lifetime.log("ERROR", "an abandoned service has failed since: {}", failure, error=failure)
             return
-        self.group.notice()
-        self.fail(failure)
+        self.group.report_broken_group()
+        self.lifetime.fail(failure)
 
-    def _note_loop_end(self) -> None:
-        if not self.stopping:
-            self.log("WARNING", "the event loop ends while the host runs; stop the host before")
-        self.begin_stop("event loop ended")
+    def _on_group_broken(self, error: Exception) -> None:
+        self.lifetime.fail(error)
+        # asyncio: a task that was cancelled natively before its first step breaks the group, and never begins.
+        self.loop.call_soon(self._drop_unbegun)
+
+    def _log_slow_stop(self, waiting_for: Sequence[Supervisor]) -> None:
+        """Log which services the stop waits for, where they are, and how long it will."""
+        named = [f"{each.name}{each.short_line()}" for each in waiting_for[:MOST_NAMED]]
+        more = f" and {len(waiting_for) - MOST_NAMED} more" if len(waiting_for) > MOST_NAMED else ""
+        left = self.shutdown.cancel_at - self.loop.time()
+        action, end = "cancelled", ""
+        if left <= 0:
+            action, left = "abandoned", self.shutdown.leave_at - self.loop.time()
+        elif self._owns_process:
+            again = "a second Ctrl-C" if self.lifetime.stop_reason == "signal SIGINT" else "a second signal"
+            end = f"; {again} cancels now"
+        message = "waiting for {}{}, {} in {:.0f} s{}"
+        self.lifetime.log("INFO", message, ", ".join(named), more, action, left, end)
+
+    def _on_loop_end(self) -> None:
+        if not self.lifetime.stopping:
+            self.lifetime.log("WARNING", "the event loop ends while the host runs; stop the host before")
+        self.lifetime.begin_stop(LOOP_ENDED)
         # All tasks were cancelled in this turn of the loop: one that has not begun in the next never will.
-        self.root.post(self._drop_unbegun)
+        self.loop.call_soon(self._drop_unbegun)
 
     def _drop_unbegun(self) -> None:
+        if not self.loop.cancels_natively:
+            return
         for supervisor in self.supervisors():
             supervisor.drop_unbegun()
-        self.group.drop_unbegun()
         for coroutine in self._beside:
             if getcoroutinestate(coroutine) == CORO_CREATED:
                 coroutine.close()
 
-    def _lag_monitor(self, seconds: float) -> "LagMonitor":
-        from hostkit._process.lag import LagMonitor
-
-        return LagMonitor(seconds, self.log)
-
     def _finish(self) -> None:
         if self.ended.is_set():
             return
+        lifetime = self.lifetime
         self.finished = True
-        self._enter(HostState.STOPPED)
-        now = self.time()
-        lifetime = self._lifetime
-        self.tell(events.HostStopped(now, lifetime.stop_reason or "", lifetime.exit_code, now - self.ladder.stop_at))
+        lifetime.enter(HostState.STOPPED)
+        now = lifetime.state_since
+        duration = now - self.shutdown.stop_at
+        lifetime.emit(events.HostStopped(now, lifetime.stop_reason or "", lifetime.exit_code, duration))
         self.settled.set()
         self.ended.set()
-        if self.on_fatal_end is not None and (self._crashed or self.failures.abandoned):
+        if self.on_fatal_end is not None and (lifetime.crashed or lifetime.failures.abandoned):
             self.on_fatal_end()
-
-    def _enter(self, state: HostState) -> None:
-        self.state_since = self.time()
-        self._lifetime._enter(state)  # the host's side of the lifetime

@@ -1,7 +1,7 @@
 """A service as it was registered: its name, its hooks and its policies, checked where it was added."""
 
-from collections.abc import Awaitable, Callable
-from inspect import Parameter, signature
+from collections.abc import Callable
+from typing import NamedTuple, TypedDict
 
 from hostkit._core.service import (
     BackgroundService,
@@ -11,37 +11,74 @@ from hostkit._core.service import (
     ThreadService,
 )
 from hostkit._values.durations import Duration, to_seconds
-from hostkit._values.functions import hyphenated, is_async, is_generator, name_of, takes_token
+from hostkit._values.functions import (
+    hyphenated,
+    is_async,
+    mismatch,
+    name_of,
+    refuse_generator,
+    require_honest_wrapper,
+    takes_task_status,
+    takes_token,
+)
 from hostkit._values.restart import EndAction, Restart
 
 Policy = EndAction | Restart
 
 
-class Registration:
-    """One service of a host, and how it is to be run."""
+class ServiceOptions(TypedDict, total=False):
+    """The options of `HostBuilder.add_service`."""
 
-    __slots__ = (
-        "heartbeat_timeout",
-        "kind",
-        "name",
-        "on_failure",
-        "on_return",
-        "service",
-        "starts",
-        "stop_timeout",
-        "stops",
-        "takes_task_status",
-    )
+    on_failure: Policy
+    on_return: Policy
+    stop_timeout: Duration | None
+    heartbeat_timeout: Duration | None
+
+
+class ServiceRegistration(NamedTuple):
+    """How a service was registered (`Host.registrations`).
+
+    Attributes:
+        name: Its name.
+        kind: ``"service"``, ``"background"`` or ``"thread"``.
+        step: The number of its step in the start order, from 0; services that were added together share one.
+        on_failure: What follows when it fails after it was first ready.
+        on_return: What follows when its ``execute`` returns before it was asked to.
+        stop_timeout: How many seconds it may take from its turn in the stop; None for the host's time.
+        heartbeat_timeout: After how many seconds of silence it counts as stalled; None if that is not watched.
+    """
+
+    name: str
+    kind: str
+    step: int
+    on_failure: Policy
+    on_return: Policy
+    stop_timeout: float | None
+    heartbeat_timeout: float | None
+
+
+class Registration:
+    """One service of a host, and how it is to be run.
+
+    Attributes:
+        kind: ``"service"``, ``"background"`` or ``"thread"``.
+        executes: Whether the service has a loop of its own.
+        auxiliary: Whether the host has nothing left to do when all others have ended: it only looks on.
+        starts: Whether it has a ``start()`` of its own.
+        stops: Whether it has a ``stop()`` of its own.
+        takes_task_status: Whether it says itself when it is ready.
+        ready_at_once: Whether nothing has to be awaited for it to be ready.
+    """
 
     def __init__(  # noqa: PLR0913  # one for each option of add_service
         self,
         service: HostedService,
         name: str,
         *,
-        on_failure: Policy,
-        on_return: Policy,
-        stop_timeout: Duration | None,
-        heartbeat_timeout: Duration | None,
+        on_failure: Policy = EndAction.STOP_HOST,
+        on_return: Policy = EndAction.IGNORE,
+        stop_timeout: Duration | None = None,
+        heartbeat_timeout: Duration | None = None,
     ) -> None:
         """Check everything that can be checked before the start.
 
@@ -60,27 +97,22 @@ class Registration:
         if self.heartbeat_timeout == 0:
             message = "heartbeat_timeout must be more than 0 seconds"
             raise ValueError(message)
-        self.kind = (
-            "background"
-            if isinstance(service, BackgroundService)
-            else "thread"
-            if isinstance(service, ThreadService)
-            else "service"
-        )
+        self.kind = "service"
+        if isinstance(service, (BackgroundService, ThreadService)):
+            self.kind = "background" if isinstance(service, BackgroundService) else "thread"
+        self.executes = self.kind != "service"
+        self.auxiliary = False
         self.starts = type(service).start is not HostedService.start
         self.stops = type(service).stop is not HostedService.stop
         self.takes_task_status = False
         self._check_hooks()
+        self.ready_at_once = not self.starts and not self.takes_task_status
 
-    @property
-    def executes(self) -> bool:
-        """Whether the service has a loop of its own."""
-        return self.kind != "service"
-
-    @property
-    def ready_at_once(self) -> bool:
-        """Whether nothing has to be awaited for the service to be ready."""
-        return not self.starts and not self.takes_task_status
+    def facts(self, step: int) -> ServiceRegistration:
+        """Return what everyone may know of it."""
+        return ServiceRegistration(
+            self.name, self.kind, step, self.on_failure, self.on_return, self.stop_timeout, self.heartbeat_timeout
+        )
 
     def _check_hooks(self) -> None:
         service, kind = self.service, type(self.service).__name__
@@ -88,21 +120,26 @@ class Registration:
             if not is_async(getattr(service, hook)):
                 message = f"{kind}.{hook} must be an async function: async def {hook}(self)"
                 raise TypeError(message)
+        if is_async(service.details):
+            message = f"{kind}.details must be a plain function: def details(self), called from any thread"
+            raise TypeError(message)
         if isinstance(service, FunctionService):
             self.takes_task_status = takes_task_status(service.function)
         elif isinstance(service, BackgroundService):
-            _refuse_generator(service.execute, f"{kind}.execute")
+            refuse_generator(service.execute, f"{kind}.execute")
             if not is_async(service.execute):
                 message = f"{kind}.execute must be an async function (a ThreadService has a blocking one)"
                 raise TypeError(message)
             self.takes_task_status = takes_task_status(service.execute)
-            _check_execute(service.execute, kind, takes_task_status=self.takes_task_status)
+            _check_execute(service.execute, kind, task_status=self.takes_task_status)
         elif isinstance(service, ThreadService):
-            _refuse_generator(service.execute, f"{kind}.execute")
+            refuse_generator(service.execute, f"{kind}.execute")
             if is_async(service.execute):
                 message = f"{kind}.execute must be a blocking function (a BackgroundService has an async one)"
                 raise TypeError(message)
-            _check_execute(service.execute, kind, takes_task_status=False)
+            _check_execute(service.execute, kind, task_status=False)
+            # Loaded now: when its thread begins, there may be no descriptor left to load it.
+            from hostkit._execution import daemon_thread  # noqa: F401
 
 
 def to_service(given: object) -> HostedService:
@@ -137,48 +174,29 @@ def default_name(given: object) -> str:
     return hyphenated(type(given).__name__) or "service"
 
 
-def takes_task_status(function: Callable[..., object]) -> bool:
-    """Return whether *function* wants to say itself when it is ready, as anyio's convention has it."""
-    parameter = signature(function).parameters.get("task_status")
-    return parameter is not None and parameter.kind is Parameter.KEYWORD_ONLY
-
-
 def _function_service(function: Callable[..., object]) -> HostedService:
-    _refuse_generator(function, repr(function))
-    with_token = takes_token(function)
-    asynchronous = is_async(function)
-    extra: dict[str, object] = {"task_status": None} if asynchronous and takes_task_status(function) else {}
-    try:
-        signature(function).bind(*([None] if with_token else []), **extra)
-    except TypeError as error:
+    refuse_generator(function, repr(function))
+    require_honest_wrapper(function)
+    with_token, asynchronous = takes_token(function), is_async(function)
+    task_status = asynchronous and takes_task_status(function)
+    error = mismatch(function, token=with_token, task_status=task_status)
+    if error is not None:
         message = f"{function!r} cannot be a service: {error}; its only parameter must be stopping_token"
-        raise TypeError(message) from None
+        raise TypeError(message)
     if asynchronous:
-        return FunctionService(_as_async(function), takes_token=with_token)
+        return FunctionService(function, takes_token=with_token)  # type: ignore[arg-type]  # is_async has looked
     if not with_token:
         message = f"{function!r} cannot be a service: a blocking function needs the parameter stopping_token"
         raise TypeError(message)
     return ThreadFunctionService(function)
 
 
-def _as_async(function: Callable[..., object]) -> Callable[..., Awaitable[object]]:
-    return function  # type: ignore[return-value]  # is_async has looked
-
-
-def _check_execute(execute: Callable[..., object], kind: str, *, takes_task_status: bool) -> None:
-    extra: dict[str, object] = {"task_status": None} if takes_task_status else {}
-    try:
-        signature(execute).bind(None, **extra)
-    except TypeError as error:
+def _check_execute(execute: Callable[..., object], kind: str, *, task_status: bool) -> None:
+    error = mismatch(execute, token=True, task_status=task_status)
+    if error is not None:
         message = (
             f"{kind}.execute must take the stopping token and nothing else: execute(self, stopping_token) ({error})"
         )
-        raise TypeError(message) from None
-
-
-def _refuse_generator(function: object, words: str) -> None:
-    if is_generator(function):
-        message = f"{words} must not have a yield: nothing of it would run"
         raise TypeError(message)
 
 
@@ -186,4 +204,7 @@ def _checked_policy(name: str, policy: object) -> Policy:
     if not isinstance(policy, (EndAction, Restart)):
         message = f"{name} must be EndAction.STOP_HOST, EndAction.IGNORE or a Restart(...), got {policy!r}"
         raise TypeError(message)
+    if isinstance(policy, Restart):
+        # Loaded now: when a delay is wanted, there may be no descriptor left to load what `Backoff` needs.
+        import random  # noqa: F401
     return policy

@@ -1,7 +1,7 @@
 """What a service is, and functions as services."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from hostkit._tokens.stopping_token import StoppingToken
 from hostkit._tokens.thread_stopping_token import ThreadStoppingToken
@@ -13,7 +13,14 @@ class HostedService:
     `start`, then `execute` where there is one, then `stop` are awaited one after the other in one task: what `start`
     opens (a task group, a cancel scope, a context variable) `execute` sees and `stop` must close. A restart is a new
     task. Override what you need; none of them needs a call to ``super()``.
+
+    Attributes:
+        extended_stop: Whether `stop` has the time until the host abandons what still runs: at the end of
+            ``shutdown_timeout`` (and of its own ``stop_timeout``) it is not cancelled, and when it ends within the
+            ``cancellation_timeout``, that is no failure. For a `stop` that saves something; set it on the class.
     """
+
+    extended_stop: bool = False
 
     async def start(self) -> None:
         """Return when the service is ready; the next one starts only then.
@@ -40,6 +47,15 @@ class HostedService:
     async def check(self) -> None:
         """Raise an error when the service is unwell; asked by `Host.check`."""
 
+    def details(self) -> Mapping[str, object]:
+        """Return a few facts about what the service does right now, for the status (`ServiceStatus.details`).
+
+        Called at every status, from any thread and from the handler of the dump signal, in any state of the
+        service: it must be quick, must not wait, and must take no lock. Values should be ready for JSON. Of much, the
+        status shows a part; of an error in it, its text.
+        """
+        return {}
+
 
 class BackgroundService(HostedService, ABC):
     """A service with a loop of its own."""
@@ -53,7 +69,7 @@ class BackgroundService(HostedService, ABC):
 
         Stopping:
             Return when the token asks. A service that does not is cancelled at the end of ``shutdown_timeout``; async
-            clean-up belongs into `stop` or under a shielded scope with a deadline, since a cancelled ``finally`` is cut
+            clean-up belongs in `stop` or under a shielded scope with a deadline, since a cancelled ``finally`` ends
             at its first await.
 
         Failures:

@@ -1,12 +1,12 @@
-"""The task group of the services, and what becomes of them when one of them breaks it."""
+"""The tasks of one lifecycle: the group in which the services run, and the wait of the task that drives them."""
 
-from collections.abc import Awaitable, Callable, Coroutine
-from contextvars import Context
-from inspect import CORO_CREATED, getcoroutinestate
+import math
+from collections.abc import Callable, Coroutine
 
 import anyio
 
-from hostkit._config.logging import LogContexts
+from hostkit._config.service_context import ServiceContexts
+from hostkit._execution.event_loop import EventLoop
 
 
 class ServiceGroup:
@@ -15,47 +15,47 @@ class ServiceGroup:
     A service that leaves a cancel scope or a task group open breaks it: anyio cancels every task in it then.
     """
 
-    def __init__(self, context: Context, on_break: Callable[[Exception], None]) -> None:
-        """Prepare to run services in copies of *context*; *on_break* is called once, when a break is noticed."""
-        self._contexts = LogContexts(context)
+    def __init__(
+        self,
+        loop: EventLoop,
+        contexts: ServiceContexts,
+        on_break: Callable[[Exception], None],
+    ) -> None:
+        """Prepare to run services in *contexts* of their own; *on_break* is called once, when a break is noticed."""
+        self.loop = loop
+        self.time = loop.time
+        self._contexts = contexts
         self._on_break = on_break
-        self._tasks: anyio.abc.TaskGroup | None = None
-        self._told = False
-        self._guard: Coroutine[object, object, None] | None = None
+        self.tasks: anyio.abc.TaskGroup | None = None
+        """The group, while it is open."""
+        self._reported = False
         self._last_ended = ""
 
     @property
     def cancelled(self) -> bool:
         """Whether every task in it is being cancelled."""
-        return self._tasks is not None and self._tasks.cancel_scope.cancel_called
+        return self.tasks is not None and self.tasks.cancel_scope.cancel_called
 
-    async def hold(self, body: Callable[[], Awaitable[None]]) -> None:
-        """Run *body* while the group is open, then wait for what is left in it; no cancel scope cuts that short."""
-        # Trio cancels what is left when its main task ends, and that shall be an ordered stop.
-        with anyio.CancelScope(shield=True):
-            async with anyio.create_task_group() as self._tasks:
-                guard = self._tasks.create_task(self._watch(), name="hostkit: group")
-                self._guard = guard.coro
-                # When the group breaks, that shall be an ordered stop as well.
-                with anyio.CancelScope(shield=True):
-                    await body()
-                guard.cancel()
+    @property
+    def cancelled_from_outside(self) -> bool:
+        """Whether a cancellation is the end of the loop or of the group, and no failure of a service."""
+        return self.loop.cancelled or self.cancelled
 
-    def spawn(self, coroutine: Coroutine[object, object, None], name: str) -> "anyio.TaskHandle[None]":
-        """Run *coroutine* in a copy of the context that names the service to the log."""
-        assert self._tasks is not None
-        return self._tasks.create_task(coroutine, name=name, context=self._contexts.of(name))
+    def spawn(self, coroutine: Coroutine[object, object, None], service: str) -> "anyio.TaskHandle[None]":
+        """Run *coroutine* as a part of *service*, in a context of its own."""
+        assert self.tasks is not None
+        return self.tasks.create_task(coroutine, name=service, context=self._contexts.of(service))
 
     def on_run_ended(self, service: str) -> None:
-        """Take note that a run of *service* has ended, and may be the one that breaks the group."""
+        """Remember that a run of *service* has ended last, and may be the one that breaks the group."""
         if not self.cancelled:
             self._last_ended = service
 
-    def notice(self) -> bool:
-        """Tell of a break that nobody has told of yet; return whether there was one."""
-        if self._told or not self.cancelled:
+    def report_broken_group(self) -> bool:
+        """Report a break that was not reported yet; return whether there was one."""
+        if self._reported or not self.cancelled:
             return False
-        self._told = True
+        self._reported = True
         message = (
             "a service has left a cancel scope or a task group open, which cancels all services; "
             f"the last that ended was {self._last_ended!r}"
@@ -63,13 +63,34 @@ class ServiceGroup:
         self._on_break(RuntimeError(message))
         return True
 
-    def drop_unbegun(self) -> None:
-        """Give up what was cancelled before its first step, as asyncio does when its loop ends."""
-        if self._guard is not None and getcoroutinestate(self._guard) == CORO_CREATED:
-            self._guard.close()
 
-    async def _watch(self) -> None:
+class Wakeup:
+    """What the task that drives a lifecycle waits with: until it is woken, or until a deadline."""
+
+    def __init__(self, time: Callable[[], float], on_loop_end: Callable[[], None]) -> None:
+        """Prepare; *on_loop_end* is called when a wait is cancelled, which only the end of the loop can do."""
+        self.time = time
+        self.event = anyio.Event()
+        """Set it to end the current wait, or the next one at once."""
+        self._on_loop_end = on_loop_end
+
+    def wake(self) -> None:
+        """Set the event."""
+        self.event.set()
+
+    async def wait(self, deadline: float = math.inf) -> None:
+        """Wait for the next `wake`, at most until *deadline*; asyncio's end of the loop does not shorten it."""
         try:
-            await anyio.sleep_forever()
-        finally:
-            self.notice()
+            with anyio.move_on_at(deadline):
+                await self.event.wait()
+        except anyio.get_cancelled_exc_class():
+            self._on_loop_end()
+        if self.event.is_set():
+            self.event = anyio.Event()
+
+    async def pause(self) -> None:
+        """Let the loop turn once."""
+        try:
+            await anyio.lowlevel.checkpoint()
+        except anyio.get_cancelled_exc_class():
+            self._on_loop_end()

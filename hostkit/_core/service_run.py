@@ -2,23 +2,59 @@
 
 from collections.abc import Coroutine
 from enum import IntEnum
+from functools import partial
 from inspect import CORO_CREATED, getcoroutinestate
-from typing import TYPE_CHECKING
+from types import FrameType
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
 from hostkit import events
-from hostkit._core.failures import sort_out
+from hostkit._core.lifetime import LifetimeController
+from hostkit._core.registration import Registration
 from hostkit._core.service import BackgroundService, ThreadService
-from hostkit._execution import stack as _where
-from hostkit._tokens.stopping_token import StoppingToken
-from hostkit._tokens.thread_stopping_token import ThreadStoppingToken
+from hostkit._core.service_group import ServiceGroup
+from hostkit._execution import stack
+from hostkit._tokens.stopping_token import StoppingSource, TokenOwner
+from hostkit._tokens.thread_stopping_token import ThreadStoppingSource
 from hostkit._values.errors import HostStateError, ServiceCancelledError
+from hostkit._values.exceptions import classify
 from hostkit._values.states import ServiceState
 
 if TYPE_CHECKING:
-    from hostkit._core.service_thread import ServiceThread
-    from hostkit._core.supervisor import Supervisor
+    from hostkit._execution.daemon_thread import DaemonThread
+
+
+class RunOwner(TokenOwner, Protocol):
+    """The supervisor of a service, which decides what follows from what its run reports."""
+
+    name: str
+    registration: Registration
+    lifetime: LifetimeController
+    group: ServiceGroup
+    state: ServiceState
+    state_since: float | None
+
+    def on_run_ready(self, run: "ServiceRun") -> None:
+        """Go on, as the run is ready."""
+
+    def on_run_recovered(self, run: "ServiceRun") -> None:
+        """Go on, as a stalled run moves again."""
+
+    def on_run_returned(self, run: "ServiceRun") -> None:
+        """Decide what the end of ``execute`` means."""
+
+    def on_run_failed(self, run: "ServiceRun", failure: Exception) -> None:
+        """Decide what a failure means."""
+
+    def on_execute_ended(self) -> None:
+        """Count a loop that has ended for good."""
+
+    def on_run_ended(self, run: "ServiceRun") -> None:
+        """Decide what follows the end of the run."""
+
+    def on_late_error(self, error: BaseException) -> None:
+        """Log what an abandoned run raises."""
 
 
 class Phase(IntEnum):
@@ -31,53 +67,31 @@ class Phase(IntEnum):
     ENDED = 5
 
 
-class Run:
+class ServiceRun:
     """One run of a service.
 
     The hooks are awaited in one task, because what ``start()`` opens ``stop()`` must be able to close: a cancel scope
     or a task group belongs to a task. A restart is a new run, in a new task.
     """
 
-    __slots__ = (
-        "_handle",
-        "_scope",
-        "_supervisor",
-        "_thread",
-        "_turn",
-        "abandoned",
-        "active_at",
-        "cancelled",
-        "cancelled_at",
-        "ending_since",
-        "failed",
-        "leaving",
-        "overdue",
-        "phase",
-        "ready_at",
-        "since",
-        "stalled_since",
-        "token",
-        "told",
-    )
-
-    token: StoppingToken | ThreadStoppingToken
+    token: StoppingSource | ThreadStoppingSource
     since: float
     active_at: float
 
-    def __init__(self, supervisor: "Supervisor") -> None:
+    def __init__(self, supervisor: RunOwner) -> None:
         """Prepare; `begin` starts it."""
-        self._supervisor = supervisor
+        self.supervisor = supervisor
         self.phase = Phase.STARTING
         self.ready_at: float | None = None
         self.ending_since: float | None = None
-        self.told = self.cancelled = self.overdue = self.abandoned = self.failed = False
+        self.stop_requested = self.cancelled = self.overdue = self.abandoned = self.failed = False
         self.stalled_since: float | None = None
         self.cancelled_at: str | None = None
         self.leaving = False
         """Whether ``stop()`` is called without waiting for the service's turn: it is to be run again."""
-        self._turn: anyio.Event | None = None
+        self._turn: anyio.Event | None = None  # set when the wait for the start, or for stop(), is over
         self._scope: anyio.CancelScope | None = None
-        self._thread: ServiceThread | None = None
+        self._thread: DaemonThread[object] | None = None
         self._handle: anyio.TaskHandle[None] | None = None
 
     @property
@@ -86,9 +100,15 @@ class Run:
         return self.ready_at is None and self.phase < Phase.STOPPING
 
     @property
-    def idle(self) -> bool:
-        """Whether it waits in its token."""
-        return self.token._waits > 0
+    def is_watched(self) -> bool:
+        """Whether its silence counts: it executes, has a heartbeat timeout, and does not wait in its token."""
+        return (
+            self.supervisor.registration.heartbeat_timeout is not None
+            and self.phase is Phase.EXECUTING
+            and self.ready_at is not None
+            and not self.cancelled
+            and not self.token.waiting
+        )
 
     @property
     def alive(self) -> bool:
@@ -97,7 +117,7 @@ class Run:
             anyio.TaskHandle.Status.PENDING,
             anyio.TaskHandle.Status.CANCELLING,
         )
-        return task or (self._thread is not None and self._thread.alive)
+        return task or (self._thread is not None and self._thread.is_alive())
 
     @property
     def unbegun(self) -> bool:
@@ -114,33 +134,41 @@ class Run:
     def begin(self) -> None:
         """Start the run, in a task of its own."""
         self.open()
-        supervisor = self._supervisor
-        self._handle = supervisor.life.group.spawn(self.live(), supervisor.name)
+        self._handle = self.supervisor.group.spawn(self.run(), self.supervisor.name)
+        if self.supervisor.registration.ready_at_once and self.ready_at is None:  # where tasks are eager, it has begun
+            self.become_ready()
 
     def begin_after(self, delay: float) -> None:
         """Start the run after a while, in a task of its own."""
-        supervisor = self._supervisor
-        self._handle = supervisor.life.group.spawn(self._live_after(delay), supervisor.name)
+        self._turn = anyio.Event()
+        self._handle = self.supervisor.group.spawn(self._run_after(delay, self._turn), self.supervisor.name)
 
-    def tell(self) -> None:
+    def skip_delay(self) -> None:
+        """Start the run at once that was to start after a while."""
+        assert self._turn is not None
+        self._turn.set()
+
+    def request_stop(self) -> None:
         """Set the token, and let ``stop()`` follow."""
-        self.told = True
-        self._note_ending()
+        self.stop_requested = True
+        self._record_ending()
         if self._turn is not None:
             self._turn.set()
-        self.token._set()
+        self.token.request_stop()
 
     def cancel(self, *, overdue: bool) -> bool:
         """Cancel whatever hook is awaited, once; return False where nothing was to be cancelled."""
         if self.cancelled or self.phase in (Phase.AWAITING_TURN, Phase.ENDED):
             return False
-        self._note_cancelled()
+        if self.phase is Phase.STOPPING and self.supervisor.registration.service.extended_stop:
+            return False
+        self._record_cancellation()
         self.overdue = overdue
-        registration = self._supervisor.registration
+        registration = self.supervisor.registration
         in_execute = self.phase is Phase.EXECUTING or (self.phase is Phase.STARTING and not registration.starts)
         if not in_execute or not registration.stops:
             self.cancel_task()
-        elif self._scope is not None:  # pragma: no branch  # it has begun before the ladder's next turn
+        elif self._scope is not None:  # pragma: no branch  # it has begun before the next turn of the stop
             self._scope.cancel()
         return True
 
@@ -148,7 +176,7 @@ class Run:
         """Cancel the task whatever it does, as overdue; return whether that is its first cancellation."""
         first = not self.cancelled
         if first:
-            self._note_cancelled()
+            self._record_cancellation()
         self.overdue = True
         self.cancel_task()
         return first
@@ -171,28 +199,27 @@ class Run:
         if self.phase in (Phase.AWAITING_TURN, Phase.ENDED) or self._handle is None:
             return None
         if self._thread is not None and self.phase is Phase.EXECUTING:
-            return _where.thread_line(self._thread.ident)
+            return stack.thread_line(self._thread.ident)
         coroutine = self._handle.coro
-        return _where.task_lines(coroutine) if deep else _where.coroutine_line(coroutine)
+        return stack.task_lines(coroutine) if deep else stack.coroutine_line(coroutine)
 
     def open(self) -> None:
-        """Make the token, and be ready at once where nothing has to be awaited for that."""
-        supervisor = self._supervisor
+        """Make the token."""
+        supervisor = self.supervisor
         registration = supervisor.registration
-        pulse = None if registration.heartbeat_timeout is None else self._beat
-        self.since = supervisor.enter(ServiceState.STARTING)
+        on_activity = None if registration.heartbeat_timeout is None else self._record_activity
+        supervisor.state = ServiceState.STARTING
+        supervisor.state_since = self.since = supervisor.group.time()
         if registration.kind == "thread":
-            self.token = ThreadStoppingToken(supervisor.note_ignored_stop, pulse)
+            self.token = ThreadStoppingSource(supervisor, on_activity)
         else:
-            self.token = StoppingToken(supervisor, pulse)
-        if supervisor.life.detailed:
-            supervisor.life.tell(events.ServiceStarting(self.since, supervisor.name))
-        if registration.ready_at_once:
-            self._become_ready()
+            self.token = StoppingSource(supervisor, on_activity)
+        if supervisor.lifetime.detailed:
+            supervisor.lifetime.emit(events.ServiceStarting(self.since, supervisor.name))
 
-    async def live(self) -> None:
-        """Live from ``start()`` to the end of ``stop()``."""
-        supervisor = self._supervisor
+    async def run(self) -> None:
+        """Await ``start()``, ``execute()`` and ``stop()``."""
+        supervisor = self.supervisor
         registration = supervisor.registration
         try:
             if registration.starts:
@@ -202,134 +229,145 @@ class Run:
             else:
                 self.phase = Phase.EXECUTING
                 if self.ready_at is None and not registration.takes_task_status:
-                    self._become_ready()
+                    self.become_ready()
                 if registration.executes:
-                    if registration.stops:
-                        # Cancelling the task would cancel stop() too.
-                        with anyio.CancelScope() as self._scope:
-                            if self.cancelled:  # pragma: no cover  # it has begun before the ladder's next turn
-                                self._scope.cancel()
-                            await self._execute()
-                    else:
-                        await self._execute()
-                    if not self.cancelled:
-                        self._note_return()
+                    await (self._execute_in_scope() if registration.stops else self._execute())
+                    if not self.cancelled and (self.ready_at is None or not supervisor.lifetime.stopping):
+                        self._on_returned()
         except BaseException as error:  # noqa: BLE001  # where a service meets its supervisor
-            self._note(error)
+            self._on_error(error)
         # A service without a loop is up until its turn, also where it has nothing to do then.
         if (registration.stops or not registration.executes) and self.phase is not Phase.STARTING:
             await self._stop()
         self.phase = Phase.ENDED
+        if not self.abandoned:
+            supervisor.group.on_run_ended(supervisor.name)
         supervisor.on_run_ended(self)
 
-    async def _live_after(self, delay: float) -> None:
+    async def _run_after(self, delay: float, turn: anyio.Event) -> None:
         try:
-            await anyio.sleep(delay)
+            with anyio.move_on_after(delay):
+                await turn.wait()
         except anyio.get_cancelled_exc_class():
-            # By the stop, or by somebody else, who has no say in that.
-            self._supervisor.life.begin_stop("the wait for a restart was cancelled")
-        if not self._supervisor.life.stopping:
+            # By the stop, or natively, which is no way to end a service.
+            self.supervisor.lifetime.begin_stop("the wait for a restart was cancelled")
+        if not self.supervisor.lifetime.stopping:
             self.open()
-            await self.live()
+            await self.run()
+
+    async def _execute_in_scope(self) -> None:
+        # Cancelling the task would cancel stop() too.
+        with anyio.CancelScope() as self._scope:
+            if self.cancelled:  # pragma: no cover  # it has begun before the next turn of the stop
+                self._scope.cancel()
+            await self._execute()
 
     def _execute(self) -> Coroutine[object, object, None]:
-        supervisor = self._supervisor
+        supervisor = self.supervisor
         service, token = supervisor.registration.service, self.token
-        if isinstance(token, StoppingToken):
+        if isinstance(token, StoppingSource):
             assert isinstance(service, BackgroundService)
             if supervisor.registration.takes_task_status:
                 return service.execute(token, task_status=_Readiness(self))  # type: ignore[call-arg]
             return service.execute(token)
         assert isinstance(service, ThreadService)
-        execute = service.execute
-        from hostkit._core.service_thread import ServiceThread
+        from hostkit._execution.daemon_thread import DaemonThread
 
-        self._thread = ServiceThread(lambda: execute(token), supervisor.name, supervisor.life.root)
-        return self._thread.run()
+        self._thread = DaemonThread(partial(service.execute, token), supervisor.name)
+        return self._thread.run_to_end()
 
     async def _stop(self) -> None:
         self.phase = Phase.AWAITING_TURN
-        while not (self.leaving or self.ready_at is None or self.told or self.cancelled):
-            self._supervisor.rest()
+        while not (self.leaving or self.ready_at is None or self.stop_requested or self.cancelled):
+            self.supervisor.on_execute_ended()
             self._turn = anyio.Event()
             try:
                 # A scope that start() has left open may be cancelled: that must not end this wait, again and again.
                 with anyio.CancelScope(shield=True):
                     await self._turn.wait()
             except BaseException as error:  # noqa: BLE001  # a native cancellation; the turn is still to come
-                self._note(error)
+                self._on_error(error)
         self.phase = Phase.STOPPING
-        stop = self._supervisor.registration.service.stop
+        service = self.supervisor.registration.service
         try:
-            if self._supervisor.life.group.cancelled:
+            if self.supervisor.group.cancelled:
                 # Without a shield nothing could be awaited any more. Else there is none: a scope that start() has
                 # opened could not be left within.
                 with anyio.CancelScope(shield=True) as self._scope:
-                    await stop()
+                    await service.stop()
             else:
-                await stop()
+                await service.stop()
         except BaseException as error:  # noqa: BLE001  # where a service meets its supervisor
-            self._note(error)
+            self._on_error(error)
 
-    def _become_ready(self) -> None:
-        if self.cancelled and self._supervisor.registration.takes_task_status:
-            return  # too late: that start was cut
-        self.ready_at = self.active_at = self._supervisor.life.root.time()
-        self._supervisor.on_run_ready(self)
+    def become_ready(self) -> None:
+        """Be ready, unless the start has been cancelled."""
+        if self.cancelled and self.supervisor.registration.takes_task_status:
+            return
+        self.ready_at = self.active_at = self.supervisor.group.time()
+        self.supervisor.on_run_ready(self)
 
-    def _beat(self) -> None:
-        """Take a sign of life, from any thread."""
-        self.active_at = self._supervisor.life.root.time()
+    def forgive(self, seconds: float, now: float) -> None:
+        """Take time from its silence in which the event loop did not turn."""
+        self.active_at = min(now, self.active_at + seconds)
+
+    def _record_activity(self) -> None:
+        """Record that the service is active, in any thread."""
+        self.active_at = self.supervisor.group.time()
         if self.stalled_since is not None:
-            self._supervisor.life.root.post(self._supervisor.recover)
+            self.supervisor.group.loop.call_soon(partial(self.supervisor.on_run_recovered, self))
 
-    def _note_return(self) -> None:
+    def _on_returned(self) -> None:
         if self.ready_at is None:
-            message = f"service {self._supervisor.name!r} returned before it called task_status.started()"
-            self._fail(HostStateError(message))
-        elif not self._supervisor.life.stopping:
-            self._supervisor.on_run_returned(self)
+            message = f"service {self.supervisor.name!r} returned before it called task_status.started()"
+            self.fail(HostStateError(message))
+        else:
+            self.supervisor.on_run_returned(self)
 
-    def _note(self, error: BaseException) -> None:
-        supervisor = self._supervisor
-        if not supervisor.life.root.in_loop:
+    def _on_error(self, error: BaseException) -> None:
+        supervisor = self.supervisor
+        if not supervisor.group.loop.in_loop:
             # The loop was closed over this task, and the collector takes it; a cancel scope may have made an error of
-            # that, which is nobody's.
+            # that, which means nothing.
             raise GeneratorExit from None
         if self.abandoned:
-            supervisor.note_late_error(error)
+            supervisor.on_late_error(error)
             return
-        failure, exit_request = sort_out(error)
-        if exit_request is not None:
-            supervisor.life.ask_exit(exit_request, f"service {supervisor.name!r}")
-        elif failure is None and not self.cancelled and not supervisor.life.cancelled_from_outside:
+        failure, exit_request = classify(error)
+        if isinstance(exit_request, KeyboardInterrupt) and supervisor.lifetime.stopping:
+            # An echo of the stop: Ctrl-C reaches the worker processes of a pool as well.
+            supervisor.lifetime.log("INFO", "service {} raised {}, while the host stops", supervisor.name, exit_request)
+        elif exit_request is not None:
+            supervisor.lifetime.request_exit(exit_request, f"service {supervisor.name!r}")
+        elif failure is None and not self.cancelled and not supervisor.group.cancelled_from_outside:
             failure = ServiceCancelledError(supervisor.name)
             failure.__cause__ = error
         if failure is not None:
-            self._fail(failure)
+            self.fail(failure)
 
-    def _fail(self, failure: Exception) -> None:
+    def fail(self, failure: Exception) -> None:
+        """Record a failure of the run."""
         self.failed = True
-        self._note_ending()
-        self._supervisor.on_run_failed(self, failure)
+        self._record_ending()
+        self.supervisor.on_run_failed(self, failure)
 
-    def _note_cancelled(self) -> None:
+    def _record_cancellation(self) -> None:
         self.cancelled_at = self.waiting_at()
         if self.cancelled_at is None and self.phase > Phase.STARTING:
             # A service of hostkit's: the lines are in the tasks of its jobs.
             self.cancelled_at = self.waiting_at(deep=True)
         self.cancelled = True
-        self._note_ending()
+        self._record_ending()
 
-    def _note_ending(self) -> None:
+    def _record_ending(self) -> None:
         if self.ending_since is None:
-            self.ending_since = self._supervisor.life.root.time()
+            self.ending_since = self.supervisor.group.time()
 
 
 class _Readiness:
     """The ``task_status`` of a service."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: ServiceRun) -> None:
         self._run = run
 
     def started(self, value: object = None) -> None:  # noqa: ARG002  # anyio's signature
@@ -337,4 +375,23 @@ class _Readiness:
         if self._run.ready_at is not None:
             message = "task_status.started() was called twice"
             raise HostStateError(message)
-        self._run._become_ready()
+        self._run.become_ready()
+
+
+def running_service(frame: FrameType | None) -> ServiceRun | None:
+    """Return the run whose service is in this stack, or None: found by the coroutine of its task."""
+    while frame is not None:
+        if frame.f_code is ServiceRun.run.__code__:
+            run = frame.f_locals["self"]
+            assert isinstance(run, ServiceRun)
+            return run
+        frame = frame.f_back
+    return None
+
+
+def describe_block(frame: FrameType | None) -> str:
+    """Describe what blocks the event loop, by the stack of its thread."""
+    run = running_service(frame)
+    line = stack.frame_line(frame)
+    subject = "the event loop is blocked" if run is None else f"service {run.supervisor.name!r} blocks the event loop"
+    return subject + (f" at {line}" if line else "")

@@ -1,141 +1,194 @@
 """The stop of a host: ask by token, cancel, abandon; last step first, against deadlines that are absolute."""
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
 
+from hostkit._config.options import HostOptions
+from hostkit._core.service_group import Wakeup
 from hostkit._core.supervisor import Supervisor
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from hostkit._core.lifecycle import Life
 
 # How often the loop turns for a task that was cancelled at the last instant to end: a few levels of nested groups.
 LAST_ROUNDS = 10
+FIRST_REPORT, NEXT_REPORTS = 2.01, 5.0
+"""After how many seconds a stop reports what it waits for (2 s are in time), and how often from then on."""
+LAST_CHANCE = 1.0
+"""Seconds for what still runs when the process was paused, or the loop blocked, until the time was over."""
 
 
-class Ladder:
-    """The three rungs, for one life of a host."""
+class Shutdown:
+    """The stop of the services, for one lifecycle of a host.
 
-    def __init__(self, life: "Life", shutdown_timeout: float, cancellation_timeout: float) -> None:
-        """Prepare; `begin` lays the deadlines, `run` climbs down."""
-        self._life = life
-        self._shutdown_timeout = shutdown_timeout
-        self._cancellation_timeout = cancellation_timeout
+    Attributes:
+        stop_at: The first instant of the stop, t₀, on the loop's clock; infinite before it.
+        cancel_at: When services that still run are cancelled, t₁.
+        leave_at: When services that still run are abandoned, t₂.
+        on_deadline: Called with the seconds until t₂, each time that this is set.
+    """
+
+    def __init__(
+        self,
+        steps: Sequence[Sequence[Supervisor]],
+        options: HostOptions,
+        wakeup: Wakeup,
+        on_slow: Callable[[Sequence[Supervisor]], None],
+    ) -> None:
+        """Prepare; `begin` lays the deadlines, `run` stops the services.
+
+        *on_slow* is called with the services that are waited for, every few seconds of a stop that takes longer.
+        """
         self.stop_at = self.cancel_at = self.leave_at = math.inf
-        """The instants t₀, t₁ and t₂ on the loop's clock."""
         self.on_deadline: Callable[[float], None] | None = None
-        """Told the seconds until t₂, whenever that is laid."""
-        self._turn = -1  # the step that is being stopped
-        self._running: list[int] | None = None  # for each step: how many services are to be waited for
+        self._steps = steps
+        self._shutdown_timeout = options.shutdown_timeout
+        self._cancellation_timeout = options.cancellation_timeout
+        self._wakeup = wakeup
+        self._on_slow = on_slow
+        self._report_at = math.inf
+        self._turn = -1  # the step that is being stopped; before the first, and after the last, -1
+        self._running: list[int] = []  # for each step: how many services are to be waited for; empty before the stop
         self._left = 0
-        self._forcing = self._hurried = False
+        self._forcing = self._cancelling_all = False
         self._watched: dict[Supervisor, float] = {}  # services with a deadline of their own
 
     def begin(self, at: float) -> None:
         """Lay the deadlines: the stop has begun at *at*."""
         self.stop_at = at
-        self.cancel_at = self._life.time() if self._hurried else at + self._shutdown_timeout
+        self._report_at = at + FIRST_REPORT
+        self.cancel_at = self._wakeup.time() if self._cancelling_all else at + self._shutdown_timeout
         self._lay_last(self.cancel_at)
+        self._wakeup.event.set()
 
-    def hurry(self) -> None:
+    def cancel_all(self) -> None:
         """Have everything cancelled now, or as soon as the stop begins; nothing changes if that time has come."""
-        self._hurried = True
-        now = self._life.time()
+        self._cancelling_all = True
+        now = self._wakeup.time()
         if self.stop_at < math.inf and now < self.cancel_at:
             self.cancel_at = now
             self._lay_last(now)
-            self._life.ring()
+            self._wakeup.event.set()
 
-    async def run(self) -> None:
-        """Stop every service that runs, and return when none is to be waited for."""
-        life = self._life
-        for supervisor in list(life.startup.unready):
-            supervisor.cut()
+    def watch(self, supervisor: Supervisor, deadline: float) -> None:
+        """Have a service cancelled at *deadline*, if the stop comes before."""
+        self._watched[supervisor] = deadline
+
+    def unwatch(self, supervisor: Supervisor) -> None:
+        """Leave a service the host's time again."""
+        self._watched.pop(supervisor, None)
+
+    def time_left(self, supervisor: Supervisor) -> float:
+        """Return the seconds until a service that was asked to stop is cancelled."""
+        return min(self.cancel_at, self._watched.get(supervisor, math.inf)) - self._wakeup.time()
+
+    async def run(self, unready: Iterable[Supervisor]) -> None:
+        """Stop every service that runs, and return when none is to be waited for; *unready* ones are cancelled."""
+        for supervisor in unready:
+            supervisor.cancel_start()
             if not supervisor.ended:
                 self._watched[supervisor] = min(self.stop_at + self._cancellation_timeout, self.leave_at)
-        self._running = [sum(not supervisor.ended for supervisor in step) for step in life.steps]
+        self._running = [sum(not supervisor.ended for supervisor in step) for step in self._steps]
         self._left = sum(self._running)
-        self._turn = len(life.steps) - 1
+        self._turn = len(self._steps) - 1
         self._advance()
-        while self._left and life.time() < self.cancel_at:
-            await life.wait(min([self.cancel_at, *self._watched.values()]))
-            await self._enforce_own_deadlines()
+        while self._left and self._wakeup.time() < self.cancel_at:
+            await self._wakeup.wait(min([self.cancel_at, self._report_at, *self._watched.values()]))
+            if self._wakeup.time() >= self._report_at:
+                self._report()
+            if self._watched:
+                await self._enforce_own_deadlines()
         if self._left:
             await self._force()
 
+    def waiting_for(self) -> list[Supervisor]:
+        """Return the services that the stop waits for now: those whose turn it is, or all when all are cancelled."""
+        steps = self._steps[: self._turn + 1] if self._forcing else self._steps[self._turn : self._turn + 1]
+        return [supervisor for step in reversed(steps) for supervisor in step if not supervisor.ended]
+
     def on_ended(self, supervisor: Supervisor) -> None:
-        """Take note that a service has ended, and tell the step before when its own has."""
+        """Go on where a service has ended: with the step before, when it was the last of its own."""
         self._watched.pop(supervisor, None)
-        if self._running is None:
+        if not self._running:
             return
         self._left -= 1
         self._running[supervisor.step] -= 1
         if self._forcing:
-            self._life.ring()
+            self._wakeup.event.set()
         elif supervisor.step == self._turn and not self._running[self._turn]:
-            # Here, not in the ladder's task: ten thousand services would wake it ten thousand times.
+            # Here, not in the task of `run`: ten thousand services would wake it ten thousand times.
             self._advance()
 
-    def _lay_last(self, cancel_at: float) -> None:
-        self.leave_at = cancel_at + self._cancellation_timeout
-        if self.on_deadline is not None:
-            self.on_deadline(self.leave_at - self._life.time())
-
-    def _advance(self) -> None:
-        assert self._running is not None
-        while self._turn >= 0 and not self._running[self._turn]:
-            self._turn -= 1
-        if self._turn < 0:
-            self._life.ring()
-            return
-        for supervisor in self._life.steps[self._turn]:
-            supervisor.tell()
-            timeout = supervisor.registration.stop_timeout
-            if timeout is not None and not supervisor.ended:
-                self._watched.setdefault(supervisor, self._life.time() + timeout)
-                self._life.ring()
-
-    async def _enforce_own_deadlines(self) -> None:
-        now = self._life.time()
-        late = []
-        for supervisor, deadline in list(self._watched.items()):
-            if now >= deadline:
-                if supervisor.cancelled:
-                    late.append(supervisor)
-                else:
-                    supervisor.cancel("its stop_timeout has passed")
-                    self._watched[supervisor] = min(now + self._cancellation_timeout, self.leave_at)
-        if late:
-            await self.abandon(late)
-
-    async def _force(self) -> None:
-        """Cancel last step first, and give each an equal share of the time that is left: nobody is starved."""
-        assert self._running is not None
-        self._forcing = True
-        reason = "a second signal asked for it" if self._hurried else "the shutdown_timeout has passed"
-        pending = [number for number in range(self._turn, -1, -1) if self._running[number]]
-        for position, number in enumerate(pending):
-            for supervisor in self._life.steps[number]:
-                supervisor.tell()
-            for supervisor in self._life.steps[number]:
-                supervisor.cancel(reason)
-            now = self._life.time()
-            share = (self.leave_at - now) / (len(pending) - position)
-            while self._running[number] and self._life.time() < now + share:
-                await self._life.wait(now + share)
-        while self._left and self._life.time() < self.leave_at:
-            await self._life.wait(self.leave_at)
-        await self.abandon([supervisor for step in self._life.steps for supervisor in step if not supervisor.ended])
-
-    async def abandon(self, supervisors: list[Supervisor]) -> None:
+    async def abandon(self, supervisors: Sequence[Supervisor]) -> None:
         """Give services up, after a last chance for those that end as soon as they are cancelled once more."""
         for supervisor in supervisors:
             supervisor.cancel_everything()
         for _ in range(LAST_ROUNDS):
             if all(supervisor.ended for supervisor in supervisors):
                 return
-            await self._life.pause()
+            await self._wakeup.pause()
         for supervisor in supervisors:
             if not supervisor.ended:
                 supervisor.abandon()
+
+    async def _wait(self, deadline: float) -> None:
+        await self._wakeup.wait(min(deadline, self._report_at))
+        if self._wakeup.time() >= self._report_at:
+            self._report()
+
+    def _report(self) -> None:
+        self._report_at = self._wakeup.time() + NEXT_REPORTS
+        if self._left:  # pragma: no branch  # a service that ends in that very instant
+            self._on_slow(self.waiting_for())
+
+    def _lay_last(self, cancel_at: float) -> None:
+        self.leave_at = cancel_at + self._cancellation_timeout
+        if self.on_deadline is not None:
+            self.on_deadline(self.leave_at - self._wakeup.time())
+
+    def _advance(self) -> None:
+        while self._turn >= 0 and not self._running[self._turn]:
+            self._turn -= 1
+        if self._turn < 0:
+            self._wakeup.event.set()
+            return
+        for supervisor in self._steps[self._turn]:
+            timeout = supervisor.registration.stop_timeout
+            if timeout is not None and not supervisor.ended:
+                self._watched.setdefault(supervisor, self._wakeup.time() + timeout)
+                self._wakeup.event.set()
+            supervisor.request_stop()
+
+    async def _enforce_own_deadlines(self) -> None:
+        now = self._wakeup.time()
+        late = []
+        for supervisor, deadline in list(self._watched.items()):
+            if now >= deadline:
+                if supervisor.cancelled:
+                    late.append(supervisor)
+                else:
+                    cancelled = supervisor.cancel("its stop_timeout has passed")
+                    last = now + self._cancellation_timeout if cancelled else self.leave_at
+                    self._watched[supervisor] = min(last, self.leave_at)
+        if late:
+            await self.abandon(late)
+
+    async def _force(self) -> None:
+        """Cancel last step first, and give each an equal share of the time that is left: none is starved."""
+        self._forcing = True
+        if self._wakeup.time() >= self.leave_at:
+            # Nothing has been cancelled yet, as the loop has not turned: a stop() that saves something may still do so.
+            self._lay_last(
+                self._wakeup.time() + min(LAST_CHANCE, self._cancellation_timeout) - self._cancellation_timeout
+            )
+        reason = "a second signal asked for it" if self._cancelling_all else "the shutdown_timeout has passed"
+        pending = [number for number in range(self._turn, -1, -1) if self._running[number]]
+        for position, number in enumerate(pending):
+            for supervisor in self._steps[number]:
+                supervisor.request_stop()
+            for supervisor in self._steps[number]:
+                supervisor.cancel(reason)
+            now = self._wakeup.time()
+            share = (self.leave_at - now) / (len(pending) - position)
+            while self._running[number] and self._wakeup.time() < now + share:
+                await self._wait(now + share)
+        while self._left and self._wakeup.time() < self.leave_at:
+            await self._wait(self.leave_at)
+        await self.abandon([supervisor for step in self._steps for supervisor in step if not supervisor.ended])

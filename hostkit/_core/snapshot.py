@@ -1,87 +1,145 @@
-"""Snapshots of a host and its services."""
+"""Looks at a host and its services: what they are doing, and whether they are well."""
 
-from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from types import MappingProxyType
+
+import anyio
 
 from hostkit._config.options import HostOptions
-from hostkit._core.host_status import HostStatus, ServiceStatus
-from hostkit._core.lifecycle import Life
-from hostkit._core.lifetime import HostLifetime
+from hostkit._core.lifecycle import Lifecycle
+from hostkit._core.lifetime import LifetimeController
 from hostkit._core.registration import Registration
+from hostkit._core.service import HostedService
+from hostkit._core.status import HostStatus, ServiceStatus
 from hostkit._core.supervisor import Supervisor
-from hostkit._values import clock as _clock
+from hostkit._values import clock
+from hostkit._values.errors import HostStateError
+from hostkit._values.restart import Restart
 from hostkit._values.states import HostState, ServiceState
-from hostkit._values.text import text_of
+from hostkit._values.text import text_of, to_json_ready
+
+Steps = Sequence[Sequence[Registration]]
 
 
 def host_status(
-    options: HostOptions, lifetime: HostLifetime, life: Life | None, registrations: Iterable[Registration]
+    steps: Steps, options: HostOptions, lifetime: LifetimeController, lifecycle: Lifecycle | None, *, lines: bool
 ) -> HostStatus:
-    """Return what a host is doing; *life* is its current or last one."""
-    stopping = life is not None and lifetime.state is HostState.STOPPING
-    now = 0.0 if life is None else life.time()
+    """Return what a host is doing; *lifecycle* is its current or last one."""
+    wall = clock.now()
+    now = 0.0 if lifecycle is None else lifecycle.loop.time()
+    look = _Look(wall, now, lifecycle, lines=lines)
+    shutdown = lifecycle.shutdown if lifecycle is not None and lifetime.state is HostState.STOPPING else None
     return HostStatus(
         application_name=options.application_name,
         environment=options.environment,
+        at=wall.isoformat(timespec="milliseconds"),
+        loop_time=None if lifecycle is None else now,
+        started_at=None if lifecycle is None else look.instant(lifecycle.began_at),
         state=lifetime.state,
-        since=None if life is None else _instant(now - life.state_since),
-        ready=life is not None and (life.ready or life.ended_by_itself),
-        healthy=life is None or life.healthy,
+        since=None if lifecycle is None else look.instant(lifetime.state_since),
+        ready=lifecycle is not None and (lifecycle.ready or lifecycle.ended_by_itself),
+        healthy=lifecycle is None or lifecycle.healthy,
         stop_reason=lifetime.stop_reason,
         exit_code=lifetime.exit_code,
-        seconds_to_cancel=max(0.0, life.ladder.cancel_at - now) if life is not None and stopping else None,
-        seconds_to_abandon=max(0.0, life.ladder.leave_at - now) if life is not None and stopping else None,
-        services=tuple(map(_unstarted, registrations))
-        if life is None
-        else tuple(_service_status(supervisor, now) for supervisor in life.supervisors()),
+        seconds_to_stop=max(0.0, lifetime.stop_due - now) if lifetime.delaying_stop else None,
+        waiting_for=() if shutdown is None else tuple(each.name for each in shutdown.waiting_for()),
+        seconds_to_cancel=None if shutdown is None else max(0.0, shutdown.cancel_at - now),
+        seconds_to_abandon=None if shutdown is None else max(0.0, shutdown.leave_at - now),
+        services=tuple(look.at(each, number) for number, step in enumerate(steps) for each in step),
     )
 
 
-def status_lines(status: HostStatus) -> str:
-    """Return *status* as lines for a terminal."""
-    reason = f" ({status.stop_reason})" if status.stop_reason else ""
-    words = f"{'ready' if status.ready else 'not ready'}, {'healthy' if status.healthy else 'unhealthy'}"
-    rows = [("service", "state", "restarts", "at")]
-    rows += [
-        (row.name, row.state + (" (stalled)" if row.stalled else ""), str(row.restarts), row.waiting_at or "-")
-        for row in status.services
-    ]
-    return f"{status.application_name}: {status.state}{reason}, {words}\n" + table(rows)
+class _Look:
+    """One reading of both clocks, and the services at that instant."""
+
+    def __init__(self, wall: datetime, now: float, lifecycle: Lifecycle | None, *, lines: bool) -> None:
+        self._wall = wall
+        self._now = now
+        self._lines = lines
+        supervisors = () if lifecycle is None else lifecycle.supervisors()
+        self._supervisors = {each.registration: each for each in supervisors}
+
+    def instant(self, at: float | None) -> str | None:
+        """Return an instant of the loop's clock as the wall clock has it."""
+        if at is None:
+            return None
+        return (self._wall + timedelta(seconds=at - self._now)).isoformat(timespec="milliseconds")
+
+    def at(self, registration: Registration, step: int) -> ServiceStatus:
+        """Return what a service is doing."""
+        supervisor = self._supervisors.get(registration)
+        policy, run = registration.on_failure, None if supervisor is None else supervisor.run
+        failure = None if supervisor is None else supervisor.last_failure
+        return ServiceStatus(
+            name=registration.name,
+            kind=registration.kind,
+            step=step,
+            state=ServiceState.CREATED if supervisor is None else supervisor.state,
+            since=None if supervisor is None else self.instant(supervisor.state_since),
+            restarts=0 if supervisor is None else supervisor.restarts,
+            restart_at=None if supervisor is None else self.instant(supervisor.restart_at),
+            restart_limit=policy.limit if isinstance(policy, Restart) else None,
+            failures_in_a_row=0 if supervisor is None else supervisor.failures_in_a_row,
+            last_failure=None if failure is None else text_of(failure),
+            last_failure_at=None if supervisor is None else self.instant(supervisor.last_failure_at),
+            heartbeat_timeout=registration.heartbeat_timeout,
+            silent_for=None if run is None or not run.is_watched else max(0.0, self._now - run.active_at),
+            stalled=supervisor is not None and supervisor.stalled,
+            waiting_at=None if supervisor is None or not self._lines else supervisor.waiting_at(),
+            details=_details(registration.service),
+        )
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Return *rows* as lines with aligned columns."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "".join(f"{line.rstrip()}\n" for line in lines)
+async def check_all(steps: Steps, lifecycle: Lifecycle | None, seconds: float) -> Mapping[str, Exception | None]:
+    """Return what is wrong with each service: it is not running, or its ``check()`` raises or takes too long."""
+    registrations = [registration for step in steps for registration in step]
+    answers: dict[str, Exception | None] = {
+        registration.name: HostStateError(f"service {registration.name!r} has not been started")
+        for registration in registrations
+    }
+
+    async def ask(name: str, service: HostedService) -> None:
+        try:
+            with anyio.fail_after(seconds, reason=f"check() of service {name!r} took longer than {seconds:g} s"):
+                await service.check()
+        except Exception as error:  # noqa: BLE001  # the answer
+            answers[name] = error
+
+    async with anyio.create_task_group() as group:
+        for supervisor in () if lifecycle is None else lifecycle.supervisors():
+            name = supervisor.name
+            answers[name] = _problem(supervisor)
+            if answers[name] is None and supervisor.state is not ServiceState.STOPPED:
+                group.start_soon(ask, name, supervisor.registration.service)
+    return MappingProxyType(answers)
 
 
-def _service_status(supervisor: Supervisor, now: float) -> ServiceStatus:
+def _problem(supervisor: Supervisor) -> HostStateError | None:
+    """Return why a service is not running as it should, or None; one whose return was fine is well."""
     failure = supervisor.last_failure
-    return ServiceStatus(
-        name=supervisor.name,
-        kind=supervisor.registration.kind,
-        state=supervisor.state,
-        since=None if supervisor.state_since is None else _instant(now - supervisor.state_since),
-        restarts=supervisor.restarts,
-        last_failure=None if failure is None else text_of(failure),
-        stalled=supervisor.stalled,
-        waiting_at=supervisor.waiting_at(),
-    )
+    cause = "" if failure is None else f": {text_of(failure)}"
+    words = {
+        ServiceState.CREATED: "has not been started",
+        ServiceState.STARTING: "is not ready yet",
+        ServiceState.RESTARTING: f"has ended and is to be restarted{cause}",
+        ServiceState.FAILED: f"has failed{cause}",
+        ServiceState.ABANDONED: f"was abandoned{cause}",
+    }.get(supervisor.state)
+    if words is None and supervisor.stalled and supervisor.run is not None:
+        words = f"is stalled: silent for {supervisor.group.time() - supervisor.run.active_at:.1f} s"
+    if words is None:
+        return None
+    problem = HostStateError(f"service {supervisor.name!r} {words}")
+    problem.__cause__ = failure
+    return problem
 
 
-def _unstarted(registration: Registration) -> ServiceStatus:
-    return ServiceStatus(
-        name=registration.name,
-        kind=registration.kind,
-        state=ServiceState.CREATED,
-        since=None,
-        restarts=0,
-        last_failure=None,
-        stalled=False,
-        waiting_at=None,
-    )
-
-
-def _instant(age: float) -> str:
-    return (_clock.now() - timedelta(seconds=age)).isoformat(timespec="milliseconds")
+def _details(service: HostedService) -> dict[str, object]:
+    if type(service).details is HostedService.details:
+        return {}
+    try:
+        details = to_json_ready(service.details())
+    except Exception as error:  # noqa: BLE001  # the user's: no reason to be without a status
+        return {"error": text_of(error)}
+    return details if isinstance(details, dict) else {"error": f"details() must return a mapping, got {details!r}"}

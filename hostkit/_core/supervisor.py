@@ -1,52 +1,76 @@
-"""One service's life in one life of its host: run after run, and what its ends mean."""
+"""One service in one lifecycle of its host: run after run, and what the end of each means."""
+
+import os
+from functools import partial
+from typing import Protocol
 
 import anyio
 
 from hostkit import events
-from hostkit._config.surroundings import Surroundings
+from hostkit._core.lifetime import LifetimeController
 from hostkit._core.registration import Registration
-from hostkit._core.service_run import Run
+from hostkit._core.service_group import ServiceGroup
+from hostkit._core.service_run import ServiceRun
 from hostkit._values.errors import RestartLimitError, ServiceStuckError, StopTimeoutError
 from hostkit._values.restart import EndAction, Restart
 from hostkit._values.states import ServiceState
+from hostkit._values.text import add_note
+
+_BROKEN_POOL = (
+    "the host stops: a signal to the whole process group ends the worker processes too; have them ignore it, "
+    "by initializer=signal.signal, initargs=(signal.SIGTERM, signal.SIG_IGN)"
+)
+
+
+class SupervisorOwner(Protocol):
+    """The lifecycle that a service is part of, which alone hears of its changes."""
+
+    lifetime: LifetimeController
+    group: ServiceGroup
+
+    def time_left(self, supervisor: "Supervisor") -> float:
+        """Return the seconds until a service that was asked to stop is cancelled."""
+        ...
+
+    def on_ready(self, supervisor: "Supervisor") -> None:
+        """Go on with the start, if that waits for the service."""
+
+    def on_restarting(self, supervisor: "Supervisor") -> None:
+        """Count the service as not ready."""
+
+    def on_execute_ended(self, supervisor: "Supervisor") -> None:
+        """Count a service whose loop has ended for good, once; its ``stop()`` may be still to come."""
+
+    def on_ended(self, supervisor: "Supervisor") -> None:
+        """Go on with the start or the stop: the service has ended for good, or was abandoned."""
 
 
 class Supervisor:
     """Runs one service, and decides by its policies what follows when a run ends."""
 
-    __slots__ = (
-        "_counts",
-        "_restart",
-        "ended",
-        "executing",
-        "last_failure",
-        "life",
-        "name",
-        "registration",
-        "restarts",
-        "run",
-        "state",
-        "state_since",
-        "step",
-        "was_ready",
-    )
-
-    def __init__(self, registration: Registration, life: Surroundings, step: int) -> None:
+    def __init__(self, registration: Registration, step: int, owner: SupervisorOwner) -> None:
         """Prepare; `begin` starts the first run."""
         self.registration = registration
         self.name = registration.name
-        self.life = life
         self.step = step
+        self.lifetime = owner.lifetime
+        self.group = owner.group
         self.state = ServiceState.CREATED
         self.state_since: float | None = None
-        self.run: Run | None = None
+        self.run: ServiceRun | None = None
         self.ended = True
-        """Whether nothing of it is to be waited for: it never began, has ended for good, or was abandoned."""
-        self.executing = registration.executes
+        """Whether it is not to be waited for: it never began, has ended for good, or was abandoned."""
+        self.executing = registration.executes and not registration.auxiliary
         """Whether it has a loop that still has something to do, or will be run again."""
         self.was_ready = False
         self.restarts = 0
+        self.restart_at: float | None = None
+        """When the next run begins, while it waits for that."""
         self.last_failure: Exception | None = None
+        self.last_failure_at: float | None = None
+        self._owner = owner
+        self._changed: anyio.Event | None = None  # of the state, for `Host.restart`
+        self._restart_requested = False
         self._restart: Restart | None = None  # what follows the current run
         self._counts: dict[bool, int] | None = None  # ends in a row, failures and returns
 
@@ -56,13 +80,18 @@ class Supervisor:
         return not self.ended and self.run is not None and self.run.pending
 
     @property
+    def failures_in_a_row(self) -> int:
+        """How often it has failed since it was last ready for as long as its ``Restart`` wants."""
+        return 0 if self._counts is None else self._counts[True]
+
+    @property
     def cancelled(self) -> bool:
         """Whether its current run was cancelled."""
         return self.run is not None and self.run.cancelled
 
     @property
     def stalled(self) -> bool:
-        """Whether its current run gives no sign of life."""
+        """Whether its current run is silent for longer than its ``heartbeat_timeout``."""
         return not self.ended and self.run is not None and self.run.stalled_since is not None
 
     @property
@@ -74,25 +103,45 @@ class Supervisor:
         """Return the line of the service's own code where it is."""
         return None if self.run is None else self.run.waiting_at()
 
-    # What the life asks for.
+    def short_line(self) -> str:
+        """Return where it is, in short: `` (at app.py:31)``; empty if that is not known."""
+        line = None if self.run is None else self.run.waiting_at() or self.run.waiting_at(deep=True)
+        place = "" if line is None else line.partition("; ")[0].partition(" in ")[0]
+        return f" (at {os.path.basename(place)})" if place else ""  # noqa: PTH119  # pathlib is slow to import
+
+    # What the lifecycle, its start and its stop ask for.
 
     def begin(self) -> None:
         """Start the first run."""
         self.ended = False
-        self.run = Run(self)
+        self.run = ServiceRun(self)
         self.run.begin()
 
-    def tell(self) -> None:
-        """Tell the service that its turn to stop has come; a start that was cut has no turn."""
+    def request_stop(self) -> None:
+        """Ask the service to stop, as its turn has come; a start that was cancelled has no turn."""
         run = self.run
-        if self.ended or run is None or run.told or (run.cancelled and run.pending):
+        if self.ended or run is None or run.stop_requested or (run.cancelled and run.pending):
             return
         now = self.enter(ServiceState.STOPPING)
-        if self.life.detailed:
-            self.life.tell(events.ServiceStopping(now, self.name))
-        run.tell()
+        if self.lifetime.detailed:
+            self.lifetime.emit(events.ServiceStopping(now, self.name))
+        run.request_stop()
 
-    def cut(self) -> None:
+    def request_restart(self) -> None:
+        """End the current run, whatever the policies say, and let the next one follow at once."""
+        run = self.run
+        assert run is not None
+        self._restart_requested = True
+        run.leaving = True
+        self.request_stop()
+
+    def changed(self) -> anyio.Event:
+        """Return an event that the next change of the state sets."""
+        if self._changed is None:
+            self._changed = anyio.Event()
+        return self._changed
+
+    def cancel_start(self) -> None:
         """Cancel a start that is pending when the stop begins, or the wait for the next run."""
         run = self.run
         assert run is not None
@@ -100,24 +149,38 @@ class Supervisor:
             run.cancel_task()
             self._end(ServiceState.STOPPED)
         elif run.pending:
-            run.token._set()
             self.cancel("its start was pending", overdue=False)
+            run.token.request_stop()
 
-    def cancel(self, reason: str, *, overdue: bool = True) -> None:
-        """Cancel the current run, once; *overdue* makes that a failure. A run that waits for its turn is left alone."""
-        if self.ended:
-            return
+    def cancel(self, reason: str, *, overdue: bool = True) -> bool:
+        """Cancel the current run, once; *overdue* makes that a failure.
+
+        A run that waits for its turn is left alone, and so is an extended ``stop()``; then it returns False.
+        """
         run = self.run
-        assert run is not None
-        if run.cancel(overdue=overdue):
-            self._tell_cancelled(run, reason)
+        if self.ended or run is None or not run.cancel(overdue=overdue):
+            return False
+        self._emit_cancelled(run, reason)
+        return True
 
     def cancel_everything(self) -> None:
         """Cancel the task whatever it does, a running ``stop()`` too; the last step before `abandon`."""
         run = self.run
         assert run is not None
         if run.cancel_everything():
-            self._tell_cancelled(run, "no time is left")
+            self._emit_cancelled(run, "no time is left")
+
+    def abandon(self) -> None:
+        """Give the current run up: it has ignored its cancellation."""
+        run = self.run
+        assert run is not None
+        line = run.waiting_at(deep=True)
+        run.abandon()
+        self.lifetime.emit(events.ServiceAbandoned(self.group.time(), self.name, line))
+        error = ServiceStuckError(self.name, line)
+        self.last_failure, self.last_failure_at = error, self.group.time()
+        self.lifetime.fail(error, self.name)
+        self._end(ServiceState.ABANDONED)
 
     def drop_unbegun(self) -> None:
         """End a run whose task was cancelled before its first step, as asyncio does when its loop ends."""
@@ -126,127 +189,135 @@ class Supervisor:
             self.on_run_ended(self.run)
 
     def stall(self, silence: float) -> None:
-        """Take note that the current run gives no sign of life; where the policy says so, cancel it as a failure."""
+        """Report that the current run is silent; where the policy says so, cancel it as a failure."""
         run = self.run
         assert run is not None
         run.stalled_since = run.active_at
-        now = self.life.root.time()
-        self.life.tell(events.ServiceStalled(now, self.name, silence, run.waiting_at()))
+        self.lifetime.emit(events.ServiceStalled(self.group.time(), self.name, silence, run.waiting_at()))
         policy = self.registration.on_failure
         if isinstance(policy, Restart) and policy.on_stall:
             self.cancel("it is stalled", overdue=False)
             line = f", at {run.cancelled_at}" if run.cancelled_at else ""
-            run._fail(TimeoutError(f"no sign of life for {silence:g} s{line}"))
+            run.fail(TimeoutError(f"silent for {silence:g} s{line}"))
 
-    def recover(self) -> None:
-        """Take note that a stalled run moves again."""
-        run = self.run
-        if run is not None and run.stalled_since is not None and not run.cancelled:
+    # What the current run reports.
+
+    def enter(self, state: ServiceState) -> float:
+        """Enter *state*, and return since when."""
+        self.state = state
+        self.state_since = now = self.group.time()
+        self._wake()
+        return now
+
+    def on_run_ready(self, run: ServiceRun) -> None:
+        """Go on, as the run is ready."""
+        assert run.ready_at is not None
+        again, self.was_ready = self.was_ready, True
+        self.state, self.state_since = ServiceState.STARTED, run.ready_at
+        self.restart_at = None
+        self._wake()
+        if self.lifetime.detailed:
+            self.lifetime.emit(events.ServiceStarted(run.ready_at, self.name, run.ready_at - run.since))
+        if again or not self.registration.ready_at_once:
+            self._owner.on_ready(self)
+
+    def on_run_recovered(self, run: ServiceRun) -> None:
+        """Report that a stalled run moves again."""
+        if run is self.run and run.stalled_since is not None and not run.cancelled:
             silence = run.active_at - run.stalled_since
             run.stalled_since = None
-            self.life.tell(events.ServiceRecovered(self.life.root.time(), self.name, silence))
+            self.lifetime.emit(events.ServiceRecovered(self.group.time(), self.name, silence))
 
-    def abandon(self) -> None:
-        """Give the current run up: it has ignored its cancellation."""
-        run = self.run
-        assert run is not None
-        line = run.waiting_at(deep=True)
-        run.abandon()
-        self.life.tell(events.ServiceAbandoned(self.life.root.time(), self.name, line))
-        self.life.fail(ServiceStuckError(self.name, line), self.name)
-        self._end(ServiceState.ABANDONED)
-
-    # What the current run tells.
-
-    def on_run_ready(self, run: Run) -> None:
-        """Take note that the run is ready."""
-        assert run.ready_at is not None
-        self.was_ready = True
-        self.state, self.state_since = ServiceState.STARTED, run.ready_at
-        if self.life.detailed:
-            self.life.tell(events.ServiceStarted(run.ready_at, self.name, run.ready_at - run.since))
-        self.life.on_ready(self)
-
-    def on_run_returned(self, run: Run) -> None:
+    def on_run_returned(self, run: ServiceRun) -> None:
         """Decide what the end of ``execute`` means."""
+        if self._restart_requested:
+            return
         policy = self.registration.on_return
         if isinstance(policy, Restart):
             self._restart = policy
             run.leaving = True
         elif policy is EndAction.STOP_HOST:
-            self.life.begin_stop(f"service {self.name!r} has returned")
+            self.lifetime.begin_stop(f"service {self.name!r} has returned")
 
-    def on_run_failed(self, run: Run, failure: Exception) -> None:
+    def on_run_failed(self, run: ServiceRun, failure: Exception) -> None:
         """Decide what a failure means; one that stops the host does so at once."""
-        self.last_failure = failure
-        if not run.told:
+        self.last_failure, self.last_failure_at = failure, self.group.time()
+        if self.lifetime.stopping and type(failure).__name__ == "BrokenProcessPool":
+            # Not imported for this: a service that has a pool has imported it.
+            add_note(failure, _BROKEN_POOL)
+        if not run.stop_requested:
             self.enter(ServiceState.FAILED)
-        policy = self.registration.on_failure if self.was_ready and not self.life.stopping else EndAction.STOP_HOST
+        if not self.was_ready and isinstance(self.registration.on_failure, Restart):
+            # Where it stands in the log, and with the error.
+            note = f"service {self.name!r} was not ready yet: its Restart holds from then on; connect in execute()"
+            add_note(failure, note)
+        policy = self.registration.on_failure if self.was_ready and not self.lifetime.stopping else EndAction.STOP_HOST
         retried = isinstance(policy, Restart)
-        self.life.tell(events.ServiceFailed(self.life.root.time(), self.name, failure, retried))
+        self.lifetime.emit(events.ServiceFailed(self.group.time(), self.name, failure, retried))
         if isinstance(policy, Restart):
             self._restart = policy
             run.leaving = True
         elif policy is EndAction.STOP_HOST:
-            self._restart = None
-            self.life.fail(failure, self.name)
+            self.lifetime.fail(failure, self.name)
 
-    def rest(self) -> None:
-        """Take note that its loop has ended for good; its ``stop()`` may be still to come."""
-        if self.executing:
-            self.executing = False
-            self.life.on_rest()
+    def on_execute_ended(self) -> None:
+        """Report that its loop has ended for good."""
+        self._owner.on_execute_ended(self)
 
-    def on_run_ended(self, run: Run) -> None:
+    def on_run_ended(self, run: ServiceRun) -> None:
         """Start the next run, or end for good."""
         if run.abandoned:
-            return  # gone after all
-        self.life.group.on_run_ended(self.name)
-        now = self.life.root.time()
+            return  # ended after all
+        now = self.group.time()
         since = now if run.ending_since is None else run.ending_since
-        if self.life.detailed:
-            self.life.tell(events.ServiceStopped(now, self.name, now - since))
-        if self._restart is not None and not self.life.stopping:
-            self._begin_again(self._restart, run, since)
-            return
-        if run.overdue:
-            self.life.fail(StopTimeoutError(self.name, run.cancelled_at), self.name)
-        self._end(ServiceState.FAILED if run.failed else ServiceState.STOPPED)
+        if self.lifetime.detailed:
+            self.lifetime.emit(events.ServiceStopped(now, self.name, now - since))
+        policy, self._restart = self._restart, None
+        if self._restart_requested and not self.lifetime.stopping:
+            self._begin_after(0.0)
+        elif policy is not None and not self.lifetime.stopping:
+            self._begin_again(policy, run, since)
+        else:
+            if run.overdue:
+                self.lifetime.fail(StopTimeoutError(self.name, run.cancelled_at), self.name)
+            self._end(ServiceState.FAILED if run.failed else ServiceState.STOPPED)
 
-    # What its token has to say.
-
-    def note_ignored_stop(self) -> None:
-        """Say that the service goes on sleeping after the stop."""
-        self.life.log(
-            "WARNING",
-            "service {} goes on although it was asked to stop: sleep() has returned True, leave the loop then",
-            self.name,
-            service=self.name,
-        )
-
-    def note_callback_error(self, error: BaseException) -> None:
-        """Log the error of an ``on_stop`` callback."""
-        message = "on_stop callback of service {} failed: {}"
-        self.life.log("ERROR", message, self.name, error, service=self.name, error=error)
-        self.life.on_hook_error(error, f"an on_stop callback of service {self.name!r}")
-
-    def note_late_error(self, error: BaseException) -> None:
-        """Log what an abandoned run raises in the end: the host has told of it already, and may have ended."""
+    def on_late_error(self, error: BaseException) -> None:
+        """Log what an abandoned run raises in the end: the host has reported it already, and may have ended."""
         if not isinstance(error, anyio.get_cancelled_exc_class()):
             message = "service {} was abandoned and has failed since: {}"
-            self.life.log("ERROR", message, self.name, error, service=self.name, error=error)
+            self.lifetime.log("ERROR", message, self.name, error, service=self.name, error=error)
 
-    def enter(self, state: ServiceState) -> float:
-        """Enter *state*, and return since when."""
-        self.state = state
-        self.state_since = now = self.life.root.time()
-        return now
+    # What its token reports.
 
-    def _tell_cancelled(self, run: Run, reason: str) -> None:
-        self.life.tell(events.ServiceCancelled(self.life.root.time(), self.name, reason, run.cancelled_at))
+    def time_left(self) -> float:
+        """Return the seconds until the current run is cancelled, now that it was asked to stop."""
+        return 0.0 if self.cancelled else self._owner.time_left(self)
 
-    def _begin_again(self, policy: Restart, run: Run, ended_at: float) -> None:
-        self._restart = None
+    def log_ignored_stop(self) -> None:
+        """Log that the service goes on sleeping after the stop."""
+        message = "service {} goes on although it was asked to stop: sleep() has returned True, leave the loop then"
+        self.lifetime.log("WARNING", message, self.name, service=self.name)
+
+    def on_callback_error(self, error: BaseException) -> None:
+        """Log the error of an ``on_stop`` callback; in the thread that registered it, when the stop had come before."""
+        message = "on_stop callback of service {} failed: {}"
+        self.lifetime.log("ERROR", message, self.name, error, service=self.name, error=error)
+        take = partial(self.lifetime.on_hook_error, error, f"an on_stop callback of service {self.name!r}")
+        if self.group.loop.in_loop:
+            take()
+        else:
+            self.group.loop.call_soon(take)
+
+    def _wake(self) -> None:
+        if self._changed is not None:
+            changed, self._changed = self._changed, None
+            changed.set()
+
+    def _emit_cancelled(self, run: ServiceRun, reason: str) -> None:
+        self.lifetime.emit(events.ServiceCancelled(self.group.time(), self.name, reason, run.cancelled_at))
+
+    def _begin_again(self, policy: Restart, run: ServiceRun, ended_at: float) -> None:
         counts = self._counts
         if counts is None or (run.ready_at is not None and ended_at - run.ready_at >= policy.reset_after):
             counts = self._counts = {True: 0, False: 0}
@@ -255,25 +326,28 @@ class Supervisor:
         if policy.limit is not None and count > policy.limit:
             self._give_up(policy, count, self.last_failure if run.failed else None)
             return
+        self._begin_after(policy.backoff.delay(count), count, policy.limit)
+
+    def _begin_after(self, delay: float, count: int = 0, limit: int | None = None) -> None:
         self.restarts += 1
-        delay = policy.backoff.delay(count)
+        self._restart_requested = False
         now = self.enter(ServiceState.RESTARTING)
-        self.life.tell(events.ServiceRestarting(now, self.name, delay, self.restarts))
-        self.life.on_restarting(self)
-        self.run = Run(self)
+        self.restart_at = now + delay
+        self.lifetime.emit(events.ServiceRestarting(now, self.name, delay, self.restarts, count, limit))
+        self._owner.on_restarting(self)
+        self.run = ServiceRun(self)
         self.run.begin_after(delay)
 
     def _give_up(self, policy: Restart, count: int, cause: Exception | None) -> None:
         error = RestartLimitError(self.name, count)
         error.__cause__ = cause
-        self.last_failure = error
-        self.life.tell(events.ServiceFailed(self.life.root.time(), self.name, error, retried=False))
+        self.last_failure, self.last_failure_at = error, self.group.time()
+        self.lifetime.emit(events.ServiceFailed(self.group.time(), self.name, error, retried=False))
         if policy.then is EndAction.STOP_HOST:
-            self.life.fail(error, self.name)
+            self.lifetime.fail(error, self.name)
         self._end(ServiceState.FAILED)
 
     def _end(self, state: ServiceState) -> None:
         self.ended = True
         self.enter(state)
-        self.life.on_ended(self)
-        self.rest()
+        self._owner.on_ended(self)

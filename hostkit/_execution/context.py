@@ -13,7 +13,7 @@ from typing import Any, Generic, Self, TypeVar
 T = TypeVar("T")
 
 
-class OwnContext(Generic[T]):
+class ContextCoroutine(Generic[T]):
     """What to await instead of *coroutine*, once, so that its steps are taken in *context*.
 
     The first step is the caller's, as it is often the only one: ``context.run(coroutine.send, None)`` raises
@@ -33,7 +33,7 @@ class OwnContext(Generic[T]):
 
     def __await__(self) -> Generator[Any, Any, T]:
         """Return itself."""
-        return self
+        return self  # pyright: ignore[reportReturnType]  # all that an await asks for
 
     def __iter__(self) -> Self:
         """Return itself."""
@@ -59,7 +59,7 @@ class OwnContext(Generic[T]):
         """End the coroutine: the event loop is gone."""
         self._context.run(self._coroutine.close)
 
-    # So that whoever looks for the line where a task waits looks through it as through a coroutine.
+    # So that a search for the line where a task waits goes through it as through a coroutine.
 
     @property
     def cr_frame(self) -> FrameType | None:

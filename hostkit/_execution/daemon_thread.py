@@ -1,4 +1,4 @@
-"""Daemon threads for blocking calls: reused, limited in number, and no reason for the process to stay.
+"""Blocking calls on daemon threads: such a call may be abandoned, and never holds the process.
 
 anyio's own worker threads are joined at the interpreter's exit on asyncio: one call that never returns would hold the
 process for ever.
@@ -9,206 +9,282 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
-from functools import partial
-from queue import SimpleQueue
-from typing import Any, Generic, TypeVar, TypeVarTuple, Unpack
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
 
-from hostkit._execution.event_loop import RootTask
+from hostkit._execution.event_loop import EventLoop, TrioWaiter, new_waiter, wake
 from hostkit._execution.stack import thread_line
 from hostkit._values.text import repr_of
 
+if TYPE_CHECKING:
+    from asyncio import Future
+
 T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
+
+IDLE_SECONDS = 10.0
+"""After so long without a call a thread ends."""
 
 
-class DaemonThreads:
-    """At most *limit* calls at a time, each on a daemon thread; a thread is made when it is first needed.
+class DaemonThread(Generic[T]):
+    """One blocking call on a daemon thread, in a copy of the current context; made and awaited in the event loop.
 
-    Its methods belong to the event loop. `close` lets the threads go; they are made again when needed, in another
-    event loop too.
+    The thread is one of *pool*, or else one for this call alone, with the call's name.
+
+    Attributes:
+        ident: The identifier of the thread, None before the call has begun.
+        returned: Whether the call has returned or raised, and the event loop has heard of it.
+        abandoned: Whether the call is no longer waited for.
     """
 
-    def __init__(self, limit: int, name: str) -> None:
-        """Prepare, but start no thread yet; *name* is that of the threads, with a number."""
-        self._limit = limit
-        self._name = name
-        self._count = 0
-        self._closed = False
-        self._idle: list[_Worker] = []
-        self._running: set[ThreadCall[Any]] = set()
-        self._waiting: deque[ThreadCall[Any]] = deque()
-        self._all_returned: anyio.Event | None = None
-        self._root: RootTask | None = None
+    __slots__ = (
+        "_context",
+        "_error",
+        "_function",
+        "_on_returned",
+        "_over",
+        "_pool",
+        "_result",
+        "_waiters",
+        "abandoned",
+        "ident",
+        "name",
+        "returned",
+    )
 
-    @property
-    def running(self) -> "frozenset[ThreadCall[Any]]":
-        """The calls that hold a thread, abandoned ones included."""
-        return frozenset(self._running)
-
-    async def run(self, function: Callable[[Unpack[Ts]], T], *args: *Ts) -> T:
-        """Call *function* on a thread, in a copy of the current context; return what it returns, raise what it raises.
-
-        Waits for a free thread. Cancelled, it leaves at once; a call that has begun cannot be ended: it is abandoned,
-        and holds its thread until it returns.
-        """
-        call = await self.start(function, *args)
-        try:
-            return await call.wait()
-        except BaseException:
-            call.abandon()
-            raise
-
-    async def start(self, function: Callable[[Unpack[Ts]], T], *args: *Ts) -> "ThreadCall[T]":
-        """Begin a call as `run` does, as soon as a thread is free, and return while it runs."""
-        call = ThreadCall(partial(copy_context().run, function, *args))
-        if len(self._running) < self._limit:
-            self._running.add(call)
-        else:
-            await self._wait_for_turn(call)
-        # Where it returns to: the loop of the latest call, for a thread may outlive its own.
-        self._root = RootTask()
-        self._closed = False
-        try:
-            worker = self._idle.pop() if self._idle else self._new_worker()
-        except BaseException:  # no thread is to be had
-            self._leave(call)
-            raise
-        worker.give(call)
-        return call
-
-    async def wait_returned(self) -> None:
-        """Wait until every call has returned, abandoned ones included."""
-        while self._running:
-            self._all_returned = anyio.Event()
-            await self._all_returned.wait()
-
-    def close(self) -> None:
-        """Let the threads go: idle ones now, the others when their call returns."""
-        self._closed = True
-        while self._idle:
-            self._idle.pop().give(None)
-
-    async def _wait_for_turn(self, call: "ThreadCall[Any]") -> None:
-        self._waiting.append(call)
-        try:
-            await call.turn.wait()
-        except BaseException:
-            if call in self._running:
-                self._leave(call)
-            else:
-                self._waiting.remove(call)
-            raise
-
-    def _new_worker(self) -> "_Worker":
-        self._count += 1
-        worker = _Worker(self, f"{self._name} {self._count}")
-        worker.start()
-        return worker
-
-    def _post(self, callback: Callable[[], object]) -> bool:
-        return self._root is not None and self._root.post(callback)
-
-    def _on_returned(self, worker: "_Worker", call: "ThreadCall[Any]") -> None:
-        """Take note, in the loop, that *call* has returned."""
-        worker.call = None
-        if self._closed:
-            worker.give(None)
-        else:
-            self._idle.append(worker)
-        self._leave(call)
-        if call.abandoned:
-            call.report_error(worker.name)
-        else:
-            call.returned.set()
-
-    def _leave(self, call: "ThreadCall[Any]") -> None:
-        self._running.discard(call)
-        if self._waiting:
-            following = self._waiting.popleft()
-            self._running.add(following)
-            following.turn.set()
-        elif not self._running and self._all_returned is not None:
-            self._all_returned.set()
-
-
-def any_call_runs() -> bool:
-    """Return whether somebody waits for a call on one of these threads."""
-    calls = [thread.call for thread in threading.enumerate() if isinstance(thread, _Worker)]
-    return any(call is not None and not call.abandoned for call in calls)
-
-
-class ThreadCall(Generic[T]):
-    """One call on a thread."""
-
-    def __init__(self, work: Callable[[], T]) -> None:
-        """Prepare; a thread calls `perform`."""
-        self._work = work
+    def __init__(
+        self,
+        function: Callable[[], T],
+        name: str,
+        on_returned: Callable[[], object] | None = None,
+        pool: "DaemonThreadPool | None" = None,
+    ) -> None:
+        """Prepare; `start` makes the call. *on_returned* is called in the loop, abandoned or not."""
+        self.name = name
+        self.ident: int | None = None
+        self.returned = self.abandoned = False
+        self._function = function
+        self._context = copy_context()
+        self._on_returned = on_returned
+        self._pool = pool
+        self._over = False
         self._result: T | None = None
         self._error: BaseException | None = None
-        self._thread: int | None = None
-        self.turn = anyio.Event()
-        """Set when it is its turn to have a thread."""
-        self.returned = anyio.Event()
-        self.abandoned = False
+        self._waiters: list[TrioWaiter | Future[None]] = []
+
+    def start(self) -> None:
+        """Make the call; where the system has no thread left, it fails with a ``RuntimeError``."""
+        if self._pool is None:
+            self._pool = DaemonThreadPool(self.name)
+            self._pool.close()
+        self._pool.submit(self)
 
     async def wait(self) -> T:
-        """Wait until it has returned; return what it returns, raise what it raises.
-
-        Cancelled, it leaves the call alone: wait again, or `abandon` it.
-        """
-        await self.returned.wait()
+        """Wait for the call's end, and return or raise what it did; cancelled, it leaves the call alone."""
+        while not (self.returned or self.abandoned):
+            await self._wait()
         if self._error is not None:
             raise self._error
         return self._result  # type: ignore[return-value]  # set, unless there is an error
 
+    async def wait_returned(self) -> None:
+        """Wait until the call has returned, also when it was abandoned."""
+        while not self.returned:
+            await self._wait()
+
+    async def run_to_end(self) -> None:
+        """Make the call and await what it returns to be awaited; only `abandon` ends the wait early."""
+        self.start()
+        with anyio.CancelScope(shield=True):
+            result = await self.wait()
+        if isawaitable(result):
+            await result
+
     def abandon(self) -> None:
-        """Care no more for what comes of it; if that is an error, it becomes a line on standard error."""
+        """Wait no longer for the call: an error of it becomes a line on standard error."""
         self.abandoned = True
+        assert self._pool is not None
+        self._pool.awaited.discard(self)
+        self._wake()
+
+    def is_alive(self) -> bool:
+        """Return whether the call was started and has not returned yet; from any thread."""
+        return self._pool is not None and not self._over
 
     def line(self) -> str | None:
         """Return the innermost line of the user's own where the call is."""
-        return thread_line(self._thread)
+        return None if self._over else thread_line(self.ident)
 
-    def perform(self) -> None:
-        """Make the call, on its thread."""
-        self._thread = threading.get_ident()
+    # For the thread and its pool.
+
+    def make(self) -> None:
+        """Make the call, on the thread."""
+        self.ident = threading.get_ident()
         try:
-            self._result = self._work()
+            self._result = self._context.run(self._function)
         except BaseException as error:  # noqa: BLE001  # raised again where the call is awaited
             self._error = error
+        self._over = True
+        del self._function, self._context  # the handle may be kept for long
 
-    def report_error(self, thread: str) -> None:
-        """Tell of an error that nobody waits for."""
+    def fail(self, error: BaseException) -> None:
+        """End a call that gets no thread."""
+        self._error = error
+        self._over = True
+
+    def report_unheard(self) -> None:
+        """Write an error that is raised nowhere to standard error."""
         if self._error is not None and sys.stderr is not None:
-            sys.stderr.write(f"hostkit: abandoned call on thread {thread!r} failed: {repr_of(self._error)}\n")
+            sys.stderr.write(f"hostkit: abandoned thread {self.name!r} failed: {repr_of(self._error)}\n")
+
+    def finish(self) -> None:
+        """Pass the end of the call on, in the event loop."""
+        self.returned = True
+        self._wake()
+        if self._on_returned is not None:
+            self._on_returned()
+
+    # Inside.
+
+    async def _wait(self) -> None:
+        waiter = new_waiter()
+        self._waiters.append(waiter)
+        await waiter
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            wake(waiter)
 
 
-class _Worker(threading.Thread):
-    """A thread that makes one call after the other."""
+class DaemonThreadPool:
+    """Daemon threads that are used again; as many as there are calls that block at a time.
 
-    def __init__(self, owner: DaemonThreads, name: str) -> None:
+    At most one thread at a time is on its way to look for calls, and sends the next one when it leaves some: many short
+    calls are made by few threads, one after the other.
+
+    Attributes:
+        awaited: The calls that are waited for.
+    """
+
+    def __init__(self, name: str) -> None:
+        """Bind to the running event loop; the threads have this *name*."""
+        self.awaited: set[DaemonThread[Any]] = set()
+        self._name = name
+        self._loop = EventLoop()
+        self._lock = threading.Lock()
+        self._calls: deque[DaemonThread[Any]] = deque()
+        self._idle: list[_Thread] = []
+        self._looking = False
+        self._closed = False
+        self._returned: deque[DaemonThread[Any]] = deque()
+        self._posted = False
+
+    def submit(self, call: "DaemonThread[Any]") -> None:
+        """Have *call* made."""
+        self.awaited.add(call)
+        with self._lock:
+            self._calls.append(call)
+            if self._looking:
+                return
+            self._looking = True
+        self._send_thread()
+
+    def close(self) -> None:
+        """End the threads that are idle, and the others as soon as they are; calls may still be made."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for thread in idle:
+            thread.wakeup.release()
+
+    # For the threads.
+
+    def take(self, thread: "_Thread") -> "DaemonThread[Any] | None":
+        """Return the next call for *thread*; wait for one, and return None when it is to end."""
+        while True:
+            with self._lock:
+                if thread.was_sent:
+                    thread.was_sent = self._looking = False
+                if self._calls:
+                    call = self._calls.popleft()
+                    send = bool(self._calls) and not self._looking
+                    self._looking |= send
+                    break
+                if self._closed:
+                    return None
+                self._idle.append(thread)
+            if not thread.wakeup.acquire(timeout=IDLE_SECONDS):
+                with self._lock:
+                    if thread in self._idle:
+                        self._idle.remove(thread)
+                        return None
+                thread.wakeup.acquire()  # it was woken just after the timeout
+        if send:
+            self._send_thread()
+        return call
+
+    def end(self, call: "DaemonThread[Any]") -> None:
+        """Post the end of *call* to the event loop; not waited for, as the loop may be blocked, or gone."""
+        self._returned.append(call)
+        posted = self._posted
+        if not posted:
+            self._posted = True  # before the post: the loop may deliver at once
+            posted = self._loop.call_soon(self._deliver)
+            if not posted:
+                self._posted = False
+        if call.abandoned or not posted:
+            call.report_unheard()
+        if not posted:
+            self.awaited.discard(call)
+
+    # Inside.
+
+    def _send_thread(self) -> None:
+        with self._lock:
+            thread = self._idle.pop() if self._idle else None
+        if thread is not None:
+            thread.was_sent = True
+            thread.wakeup.release()
+            return
+        try:
+            _Thread(self, self._name).start()
+        except RuntimeError as error:  # the system has no thread left
+            with self._lock:
+                calls = list(self._calls)
+                self._calls.clear()
+                self._looking = False
+            for call in calls:
+                call.fail(error)
+                self.end(call)
+
+    def _deliver(self) -> None:
+        self._posted = False
+        while self._returned:
+            call = self._returned.popleft()
+            self.awaited.discard(call)  # here, not on the thread: virtual time would wait for a call that is over
+            call.finish()
+
+
+class _Thread(threading.Thread):
+    """A thread of a pool."""
+
+    def __init__(self, pool: DaemonThreadPool, name: str) -> None:
         super().__init__(name=name, daemon=True)
-        self._owner = owner
-        self.call: ThreadCall[Any] | None = None
-        """What it does, until the loop knows of its end."""
-        self._calls: SimpleQueue[ThreadCall[Any] | None] = SimpleQueue()
-
-    def give(self, call: "ThreadCall[Any] | None") -> None:
-        """Hand the next call to the thread, or None for its end."""
-        self.call = call
-        self._calls.put(call)
+        self.pool = pool
+        self.was_sent = True
+        self.wakeup = threading.Lock()
+        self.wakeup.acquire()
 
     def run(self) -> None:
-        """Make calls until there are no more."""
-        owner = self._owner
-        while (call := self._calls.get()) is not None:
-            call.perform()
-            # Posted, not waited for: the loop may be blocked, or gone.
-            if not owner._post(partial(owner._on_returned, self, call)):
-                owner._running.discard(call)
-                call.report_error(self.name)
-                self.call = None
-                return
-            del call
+        """Make one call after the other."""
+        while (call := self.pool.take(self)) is not None:
+            call.make()
+            self.pool.end(call)
+            del call  # an idle thread keeps nothing alive
+
+
+def awaited_call_runs() -> bool:
+    """Return whether a call on one of these threads is waited for."""
+    return any(isinstance(thread, _Thread) and thread.pool.awaited for thread in threading.enumerate())

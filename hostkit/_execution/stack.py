@@ -37,7 +37,7 @@ def task_lines(coroutine: object) -> str | None:
 
 def thread_line(thread: int | None) -> str | None:
     """Return the innermost line of a thread that is the user's own, by the thread's identifier, or None."""
-    frame = None if thread is None else sys._current_frames().get(thread)  # the documented way
+    frame = None if thread is None else sys._current_frames().get(thread)  # noqa: SLF001  # the documented way
     return frame_line(frame)
 
 
@@ -50,7 +50,7 @@ def frame_line(frame: FrameType | None) -> str | None:
 
 def _running_line(own: FrameType | None) -> str | None:
     """Return the line of a coroutine that runs right now: it awaits nothing, its frame is in some thread's stack."""
-    for innermost in sys._current_frames().values():  # the documented way
+    for innermost in sys._current_frames().values():  # noqa: SLF001  # the documented way
         above: list[FrameType] = []
         frame: FrameType | None = innermost
         while frame is not None:

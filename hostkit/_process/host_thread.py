@@ -9,8 +9,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, TypeVarTuple, Unpack
 
 import anyio
+from anyio import from_thread
 
-from hostkit._core.blocks import describe_block
+from hostkit._core.service_run import describe_block
 from hostkit._process import owner as _process
 from hostkit._values.errors import HostFailedError, HostStateError
 from hostkit._values.functions import is_async
@@ -20,8 +21,8 @@ from hostkit._values.text import add_note
 if TYPE_CHECKING:
     from anyio.lowlevel import EventLoopToken
 
-    from hostkit._core.host import Host
-    from hostkit._core.lifecycle import Life
+    from hostkit._core.lifecycle import Lifecycle
+    from hostkit._core.runner import HostRunner
 
 T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")
@@ -39,11 +40,12 @@ class HostThread:
     ``post_worker_init``, or ``post_fork``; a signal that comes during the latter is lost).
     """
 
-    def __init__(self, host: "Host") -> None:
-        """Start *host* and wait until it is ready."""
+    def __init__(self, host: "HostRunner", start: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start *host* by *start*, and wait until it is ready."""
         _process.require_backend(host.options.backend)
         self._host = host
-        self._life: Life | None = None
+        self._start = start
+        self._lifecycle: Lifecycle | None = None
         self._process = os.getpid()
         self._calls = _Calls()
         self._loop: EventLoopToken | None = None
@@ -75,9 +77,6 @@ class HostThread:
         if not is_async(function):
             message = f"call() takes an async function, got {function!r}"
             raise TypeError(message)
-        # Not at the top: hostkit is imported by many who have no host thread.
-        from anyio import from_thread
-
         self._calls.announce()
         return from_thread.run(self._calls.run, function, *args, token=self._loop)
 
@@ -91,9 +90,7 @@ class HostThread:
         self._require_outside("stop()", "it would wait for itself; call lifetime.request_stop()")
         self._end("HostThread.stop() was called")
         atexit.unregister(self._stop_at_exit)
-        outcome = None if self._life is None else self._life.failures.outcome()
-        if outcome is not None:
-            raise outcome
+        self._host.raise_outcome()
 
     def __enter__(self) -> Self:
         """Return the started host's thread."""
@@ -127,14 +124,14 @@ class HostThread:
     async def _live(self) -> None:
         self._loop = anyio.lowlevel.current_token()
         try:
-            await self._host.start()
+            await self._start()
         except BaseException as error:  # noqa: BLE001  # raised in the thread that starts
             self._failure = error
         else:
-            self._life = self._host._life
-            assert self._life is not None
+            self._lifecycle = self._host.lifecycle
+            assert self._lifecycle is not None
             self._settled.set()
-            await self._life.ended.wait()
+            await self._lifecycle.ended.wait()
             await self._calls.close(self._host.options.cancellation_timeout)
         # Not left to the loop's end, which does not come while the task of an abandoned service lives.
         self._settled.set()
@@ -146,14 +143,14 @@ class HostThread:
             self._host.lifetime.request_stop(reason)
         timeout = options.shutdown_timeout + options.cancellation_timeout + MARGIN
         if not self._ended.wait(min(timeout, threading.TIMEOUT_MAX)):
-            frame = sys._current_frames().get(self._thread.ident or 0)  # the documented way
+            frame = sys._current_frames().get(self._thread.ident or 0)  # noqa: SLF001  # the documented way
             message = f"the host cannot be stopped: {describe_block(frame)}"
             raise HostFailedError(message, [TimeoutError(message)])
         self._join()
 
     def _join(self) -> None:
         if not any(service.state is ServiceState.ABANDONED for service in self._host.status().services):
-            # Bounded: a task that somebody else has left in the loop may ignore its cancellation.
+            # Bounded: a task that other code has left in the loop may ignore its cancellation.
             self._thread.join(min(self._host.options.cancellation_timeout, threading.TIMEOUT_MAX))
 
     def _stop_at_exit(self) -> None:

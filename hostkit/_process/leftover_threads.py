@@ -11,7 +11,7 @@ class Threads:
     """The threads that were not there when this was made; those are not the host's business."""
 
     def __init__(self) -> None:
-        """Take note of the threads that are there."""
+        """Remember the threads that are there."""
         self._before = frozenset(threading.enumerate())
 
     def left(self) -> list[threading.Thread]:
@@ -35,8 +35,8 @@ class Threads:
 
 
 def _waits_for_work(thread: threading.Thread) -> bool:
-    """Tell whether it is an idle thread of a `concurrent.futures` pool, which the interpreter's exit ends by itself."""
-    frame = None if thread.ident is None else sys._current_frames().get(thread.ident)  # the documented way
+    """Return whether it is an idle thread of a `concurrent.futures` pool, which the interpreter's exit ends."""
+    frame = None if thread.ident is None else sys._current_frames().get(thread.ident)  # noqa: SLF001  # the documented way
     return (
         frame is not None
         and frame.f_code.co_name == "_worker"

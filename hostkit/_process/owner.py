@@ -1,4 +1,4 @@
-"""A host that owns its process: signals, logging, the last rung and the exit code."""
+"""A host that owns its process: signals, logging, the watchdog and the exit code."""
 
 import math
 import os
@@ -8,25 +8,32 @@ from typing import TYPE_CHECKING, Self
 
 import anyio
 
-from hostkit._config.logging import configure, log
-from hostkit._core.blocks import describe_block
+from hostkit._config.logging import bounded_log, configure, log
+
+# Loaded now: where they are needed, there may be no descriptor left to load them.
+from hostkit._core.service_run import describe_block
+from hostkit._core.status import status_lines
 from hostkit._execution.event_loop import loop_is_running
+from hostkit._process.leave import BLOCKED_EXIT_CODE, FLUSH_TIMEOUT, STUCK_EXIT_CODE, leave
 from hostkit._process.leftover_threads import Threads
-from hostkit._process.signals import Signals, in_main_thread, write_error
-from hostkit._process.watchdog import BLOCKED_EXIT_CODE, FLUSH_TIMEOUT, STUCK_EXIT_CODE, DeadMan, leave
+from hostkit._process.signals import Signals, in_main_thread, wake_loop
+from hostkit._process.watchdog import Watchdog
 from hostkit._values.errors import HostStateError, ServiceStuckError
+from hostkit._values.exceptions import exit_code_of
+from hostkit._values.standard_error import write_error
+from hostkit._values.states import ServiceState
 
 if TYPE_CHECKING:
-    from hostkit._core.host import Host
-    from hostkit._core.lifecycle import Life
+    from hostkit._core.lifecycle import Lifecycle
+    from hostkit._core.runner import HostRunner
 
-# How many signs of life the loop gives within its hang timeout.
-BEATS = 3
-# A thread that was told to end when its loop did is not worth a word; a thread that works is looked at again.
+# When it is looked, in seconds from the start, whether a library has taken the signals meanwhile.
+SIGNAL_LOOKS = (5.0, 55.0)
+# A thread that ends with its loop is not worth a line; one that works is looked at again.
 FIRST_LOOK, NEXT_LOOK = 0.1, 0.1
 
 
-def run(host: "Host", *, configure_logging: bool, signals: Signals | None = None) -> None:
+def run(host: "HostRunner", *, configure_logging: bool, signals: Signals | None = None) -> None:
     """Run *host* in an event loop of its own; see `Host.run`. *signals* are those that are installed already."""
     if not in_main_thread():
         message = "run() has to be called in the main thread; elsewhere, use start_in_thread() or async with"
@@ -40,7 +47,7 @@ def run(host: "Host", *, configure_logging: bool, signals: Signals | None = None
         ownership.begin(configure_logging=configure_logging)
         try:
             anyio.run(
-                ownership.live,
+                ownership.run,
                 backend="trio" if backend == "trio" else "asyncio",
                 backend_options={"use_uvloop": True} if backend == "uvloop" else {},
             )
@@ -49,11 +56,11 @@ def run(host: "Host", *, configure_logging: bool, signals: Signals | None = None
     _raise_outcome(host)
 
 
-async def run_async(host: "Host", *, configure_logging: bool) -> int:
+async def run_async(host: "HostRunner", *, configure_logging: bool) -> int:
     """Run *host* in the running event loop; see `Host.run_async`."""
     with _Ownership(host, None) as ownership:
         ownership.begin(configure_logging=configure_logging)
-        await ownership.live()
+        await ownership.run()
     return host.lifetime.exit_code
 
 
@@ -62,20 +69,28 @@ class _Ownership:
 
     _owned = 0  # the process that has an owner: a fork has none yet
 
-    def __init__(self, host: "Host", signals: Signals | None) -> None:
+    def __init__(self, host: "HostRunner", signals: Signals | None) -> None:
         if _Ownership._owned == os.getpid():
             message = (
                 "another host owns this process already, and takes its signals; "
                 "start this one with async with, start() or start_in_thread()"
             )
             raise HostStateError(message)
-        host._run_once()  # the host's other half; not used up by a call that is refused
+        host.run_once()  # not used up by a call that is refused
+        options = host.options
         self._host = host
-        self._life: Life | None = None
+        self._lifecycle: Lifecycle | None = None
         self._given = signals
         self._signals = signals or Signals()
-        self._deadman = DeadMan(self._explain)
+        self._log = bounded_log(options)
+        self._watchdog = Watchdog(
+            self._log,
+            lag_warning=options.lag_warning,
+            hang_timeout=options.hang_timeout,
+            describe=self._describe,
+        )
         self._threads = Threads()
+        self._cancelled = self._warned_of_signals = False
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -86,7 +101,7 @@ class _Ownership:
                 self._stack.enter_context(self._signals)
             else:
                 log("WARNING", "not in the main thread: the host takes no signals")
-        self._stack.enter_context(self._deadman)
+        self._stack.enter_context(self._watchdog)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -101,106 +116,136 @@ class _Ownership:
         if configure_logging:
             configure(options)
 
-    async def live(self) -> None:
-        """Live one life of the host in the running loop, to its end."""
+    async def run(self) -> None:
+        """Run one lifecycle of the host in the running loop, to its end."""
         host = self._host
-        self._life = life = host._begin()  # the host's other half
-        life.owns_process = True
-        life.ladder.on_deadline = self._deadman.arm
-        host.lifetime._on_request = self._arm_for_stop  # likewise
-        self._stack.callback(setattr, host.lifetime, "_on_request", None)
+        self._lifecycle = lifecycle = host.begin(owns_process=True, loop_watch=self._watchdog)
+        lifecycle.shutdown.on_deadline = self._watchdog.arm
+        host.lifetime.on_request(self._arm_for_stop)
+        self._stack.callback(host.lifetime.on_request, None)
         self._signals.attach(self)
         async with anyio.create_task_group() as group:
             if in_main_thread():
-                group.start_soon(self._signals.wake_loop)
-            hang_timeout = host.options.hang_timeout
-            if hang_timeout is not None:
-                group.start_soon(self._beat, hang_timeout)
-            await host._wait_to_end(life)
+                lifecycle.on_run_change = self._on_run_change
+                group.start_soon(wake_loop)
+                group.start_soon(self._look_at_signals)
+            await host.wait_to_end(lifecycle)
             group.cancel_scope.cancel()
-        # The loop may still have to wait for threads, and gives no sign of life then.
-        self._deadman.expect_beat(math.inf)
-        failure = life.failure()
-        if life.failures.abandoned and failure is not None:
+        failure = host.lifetime.failure
+        if host.lifetime.failures.abandoned and failure is not None:
             stuck = [str(error) for error in failure.exceptions if isinstance(error, ServiceStuckError)]
             self._leave("; ".join(stuck))
 
     def await_threads(self) -> None:
         """Wait for the threads that would hold the interpreter's exit; leave when they do not end in the stop's time.
 
-        The event loop has ended, and what it has left in threads is nobody's any more.
+        The event loop has ended, and nothing else waits for what it has left in threads.
         """
-        life = self._life
-        if life is None:
+        lifecycle = self._lifecycle
+        if lifecycle is None:
             return
         self._threads.join(FIRST_LOOK)
         left = self._threads.describe()
         if not left:
             return
-        life.log("WARNING", "stopped, but waiting for {}", left)
+        self._log("WARNING", "stopped, but waiting for {}", left)
         self._arm_for_stop()
-        while left and self._deadman.remaining > 0:
-            self._threads.join(min(self._deadman.remaining, NEXT_LOOK))
+        while left and self._watchdog.remaining > 0:
+            self._threads.join(min(self._watchdog.remaining, NEXT_LOOK))
             left = self._threads.describe()
         if left:
             self._leave(f"still running after the stop: {left}")
 
     def _leave(self, words: str) -> None:
         words = f"{words}; leaving the process with exit code {STUCK_EXIT_CODE}"
-        self._deadman.put_off(FLUSH_TIMEOUT)  # it would say the same a second time, or end a log that is slow
+        self._watchdog.put_off(FLUSH_TIMEOUT)  # it would say the same a second time, or end a log that is slow
         if self._logs:
             log("CRITICAL", "{}", words)  # whatever the level
         else:
             write_error(f"hostkit: {words}\n")
         leave(STUCK_EXIT_CODE)
 
-    def _explain(self, frame: FrameType | None) -> tuple[str, int]:  # pragma: no cover  # in the dead-man's thread
-        """Say in words, and by an exit code, what keeps the process, by the stack of the loop's thread."""
-        if self._life is None or not self._life.finished:
+    def _describe(self, frame: FrameType | None) -> tuple[str, int]:
+        """Return words and the exit code for what keeps the process, by the stack of the loop's thread."""
+        if self._lifecycle is None or not self._lifecycle.finished:
             return describe_block(frame), BLOCKED_EXIT_CODE
         left = self._threads.describe() or "the event loop"
         return f"still running after the stop: {left}", STUCK_EXIT_CODE
 
-    async def _beat(self, hang_timeout: float) -> None:
-        while True:
-            self._deadman.expect_beat(hang_timeout)
-            await anyio.sleep(hang_timeout / BEATS)
-
     def _arm_for_stop(self) -> None:
         """See to it that the stop is not waited for in vain if the loop never turns again."""
-        if self._deadman.remaining == math.inf:
+        if self._watchdog.remaining == math.inf:
             options = self._host.options
-            self._deadman.arm(options.shutdown_timeout + options.cancellation_timeout)
+            self._watchdog.arm(options.shutdown_timeout + options.cancellation_timeout)
+
+    # Libraries that have signal handlers of their own.
+
+    def _on_run_change(self, service: str, *, ended: bool) -> None:
+        """Look whether *service*, which is ready or has ended, has taken signals; take them back at its end."""
+        self._take_signals_back(unhandled_only=not ended, service=service)
+        self._warn_of_taken_signals(f"service {service}")
+
+    async def _look_at_signals(self) -> None:
+        for seconds in SIGNAL_LOOKS:
+            await anyio.sleep(seconds)
+            running = [row.name for row in self._host.status().services if row.state is ServiceState.STARTED]
+            which = "one of the services" if len(running) > 1 else "service"
+            self._take_signals_back(unhandled_only=True)
+            self._warn_of_taken_signals(f"{which} {', '.join(running)}")
+
+    def _take_signals_back(self, *, unhandled_only: bool, service: str | None = None) -> None:
+        taken = self._signals.take_back(unhandled_only=unhandled_only)
+        if taken:
+            self._log("WARNING", "the host receives {} again, which went to {}", *_named(taken), service=service)
+
+    def _warn_of_taken_signals(self, services: str) -> None:
+        taken = self._signals.replaced()
+        if taken and not self._warned_of_signals:
+            self._warned_of_signals = True
+            self._log(
+                "WARNING", "the host does not receive {}, which went to {}, while {} runs", *_named(taken), services
+            )
 
     # What the signals ask for, in their handlers.
 
-    def ask(self, reason: str) -> None:
-        """Ask for the stop."""
-        self._host.lifetime.request_stop(reason)
+    def request_stop(self, reason: str) -> None:
+        """Ask for the stop, which may begin after the option ``stop_delay``."""
+        self._host.lifetime.announce_stop(reason)
 
-    def force(self) -> None:
-        """Cancel everything at once."""
-        life = self._life
-        assert life is not None  # signals come here when there is one
-        self._deadman.hurry(self._host.options.cancellation_timeout)
-        life.root.post(life.hurry)
+    def hasten(self) -> bool:
+        """End the delay of the stop, or cancel everything at once; a signal after the end has nothing to do."""
+        lifecycle, lifetime = self._lifecycle, self._host.lifetime
+        assert lifecycle is not None  # signals come here when there is one
+        if lifetime.delaying_stop:
+            lifetime.request_stop(lifetime.stop_reason or "")
+            return True
+        if self._cancelled:
+            return False
+        self._cancelled = True
+        self._watchdog.cancel_all(self._host.options.cancellation_timeout)  # also what waits for threads
+        if not lifecycle.finished:
+            lifecycle.loop.call_soon(lifecycle.shutdown.cancel_all)
+        return True
 
     def dump(self) -> None:
         """Print the status."""
-        from hostkit._core.snapshot import status_lines
-
-        write_error(status_lines(self._host.status()))
+        write_error(status_lines(self._host.status()), 5)
 
 
-def _raise_outcome(host: "Host") -> None:
-    outcome = host._outcome()  # the host's other half
+def _named(signals: dict[str, str]) -> tuple[str, str]:
+    return " and ".join(signals), ", ".join(dict.fromkeys(signals.values()))
+
+
+def _raise_outcome(host: "HostRunner") -> None:
+    outcome = host.lifetime.failures.outcome()
     code = host.lifetime.exit_code
-    if outcome is not None and not isinstance(outcome, Exception) and outcome.__cause__ is None:
-        if code:
-            raise outcome
+    if not code:
         return
-    if code:
-        raise SystemExit(code) from host.lifetime.failure
+    is_exit = outcome is not None and not isinstance(outcome, Exception) and outcome.__cause__ is None
+    if outcome is not None and is_exit and exit_code_of(outcome) == code:
+        raise outcome
+    # Also where the stop was asked for with another code before.
+    raise SystemExit(code) from host.lifetime.failure
 
 
 def require_backend(backend: str) -> None:

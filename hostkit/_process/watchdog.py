@@ -1,7 +1,9 @@
-"""The last rung: leave the process when the event loop cannot."""
+"""Watches an event loop from a thread: names what blocks it, and leaves the process when it cannot end any more.
 
-import _thread
-import atexit
+One thread and one heartbeat of the loop, with two thresholds: after the first the line that blocks the loop is named in
+the log, after the second, or when the time for the stop is over, the process is left.
+"""
+
 import faulthandler
 import math
 import os
@@ -9,46 +11,83 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from types import FrameType, TracebackType
 from typing import Self
 
-from hostkit._config.logging import complete
-from hostkit._process.signals import error_descriptor
+import anyio
+
+from hostkit._core.service_run import describe_block, running_service
+from hostkit._process.leave import FLUSH_TIMEOUT, leave
+from hostkit._values.standard_error import error_descriptor
 
 NAMING_MARGIN = 0.5
-LAST_MARGIN = 1.0
-FLUSH_TIMEOUT = 1.0
+# The timer knows no services, and ends a process that was paused until then as soon as it goes on: so much later it
+# comes that a pause is mostly over before.
+LAST_MARGIN = 5.0
+# A thread that wakes so much too late was paused with the whole process; the loop has so much time then.
+PAUSE, TIME_AFTER_PAUSE = 1.0, 1.0
+# How many heartbeats the loop gives within each threshold, and how many looks in a row must find none.
+BEATS_IN_LAG, BEATS_IN_HANG = 2, 3
 # faulthandler takes no timeout that does not fit into its clock.
 LONGEST_TIMEOUT = 1e9
 
-STUCK_EXIT_CODE = 3
-BLOCKED_EXIT_CODE = FAILED_EXIT_CODE = 1
+Describe = Callable[[FrameType | None], tuple[str, int]]
 
 
-class DeadMan:
-    """Ends the process at a deadline that nobody has moved; a context manager, for a process that the host owns.
+class Watchdog:
+    """Watches the event loop of the thread that makes it; a context manager, or to be run as a task of that loop.
 
-    A thread, which can name the service that blocks the loop, and a little later `faulthandler`'s timer, which needs no
-    Python at all and so reaches code that keeps the interpreter to itself. There is one such timer in a process.
+    It has a thread, which can name the service that blocks the loop, and where a deadline is set, a little later,
+    `faulthandler`'s timer, which needs no Python at all and so reaches code that keeps the interpreter to itself.
+    There is one such timer in a process, so deadlines are for the host that owns it.
     """
 
-    _descriptor: int
+    def __init__(
+        self,
+        log: Callable[..., None],
+        *,
+        lag_warning: float | None = None,
+        hang_timeout: float | None = None,
+        describe: Describe | None = None,
+    ) -> None:
+        """Prepare.
 
-    def __init__(self, explain: Callable[[FrameType | None], tuple[str, int]]) -> None:
-        """Prepare; *explain* makes, of the main thread's stack, words and the exit code."""
-        self._explain = explain
-        self._stop_deadline = self._hurry_deadline = self._hang_deadline = math.inf
-        self._main_thread = threading.get_ident()
-        self._wake = _locked()
-        self._watched = _thread.allocate_lock()  # locked by whoever starts the thread
-        self._done = _locked()
+        Args:
+            log: Takes the warning, in the thread.
+            lag_warning: Seconds without a heartbeat of the loop until the line that blocks it is named.
+            hang_timeout: Seconds without one until the process is left.
+            describe: Makes, of the stack of the loop's thread, words and the exit code, when the process is left.
+        """
+        self._log = log
+        self._lag = math.inf if lag_warning is None else lag_warning
+        self._hang = math.inf if hang_timeout is None else hang_timeout
+        self._describe = describe
+        self._stop_deadline = self._cancel_deadline = self._hang_deadline = math.inf
+        self._loop_thread = threading.get_ident()
+        self._wake = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._descriptor: int | None = None
         self._timed = self._closed = False
+        self._beat_at = self._seen_beat = 0.0
+        self._next_look = 0.0
+        self._looks = 0
+        self._beating = False
+        self.blocked = False
+        """Whether the loop is blocked now, for longer than the lag that is warned of."""
 
     def __enter__(self) -> Self:
-        """Keep a way to standard error, or to nowhere; the timer will not end the process without one."""
-        descriptor = error_descriptor()
-        self._descriptor = os.open(os.devnull, os.O_WRONLY) if descriptor is None else os.dup(descriptor)
+        """Start the thread, and keep a way to standard error, or to nowhere: the timer needs one to end the process."""
+        if self._describe is not None:
+            descriptor = error_descriptor()
+            self._descriptor = os.open(os.devnull, os.O_WRONLY) if descriptor is None else os.dup(descriptor)
+        self._wake.acquire()
+        thread = threading.Thread(target=self._watch, name="hostkit: watchdog", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # no thread is to be had; the timer needs none of Python's
+            return self
+        self._thread = thread
         return self
 
     def __exit__(
@@ -56,37 +95,61 @@ class DeadMan:
     ) -> None:
         """Disarm, and leave no thread, timer or descriptor behind."""
         self._closed = True
-        if self._watched.locked():
-            self._rouse()
-            self._done.acquire()
+        self._wake_thread()
+        if self._thread is not None:
+            self._thread.join()
         if self._timed:
             faulthandler.cancel_dump_traceback_later()
-        os.close(self._descriptor)
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    async def run(self) -> None:
+        """Give the heartbeats of the loop until cancelled, if any threshold asks for them."""
+        period = min(self._lag / BEATS_IN_LAG, self._hang / BEATS_IN_HANG)
+        with ExitStack() as stack:
+            if self._describe is None:
+                stack.enter_context(self)  # an embedded host's, for the lag alone
+            try:
+                while True:
+                    self._beat()
+                    await (anyio.sleep_forever() if period == math.inf else anyio.sleep(period))
+            finally:
+                self._beating = False
+                # The loop may still have to wait for threads, and gives no heartbeat then.
+                self._hang_deadline = math.inf
+                self._set_timers()
 
     @property
     def remaining(self) -> float:
         """The seconds that are left for the stop: infinite before it is armed for that, negative when it is over."""
-        return min(self._stop_deadline, self._hurry_deadline) - time.monotonic()
+        return min(self._stop_deadline, self._cancel_deadline) - time.monotonic()
 
     def arm(self, seconds: float) -> None:
         """Leave when the stop is not over in *seconds*, and a margin; from any thread, and from a signal handler."""
         self._stop_deadline = time.monotonic() + seconds
         self._set_timers()
 
-    def hurry(self, seconds: float) -> None:
-        """Leave in *seconds* at the latest, whatever `arm` was told, or is being told by what a signal interrupts."""
-        self._hurry_deadline = min(self._hurry_deadline, time.monotonic() + seconds)
+    def cancel_all(self, seconds: float) -> None:
+        """Leave in *seconds* at the latest, whatever `arm` was given, or is being given in what a signal interrupts."""
+        self._cancel_deadline = min(self._cancel_deadline, time.monotonic() + seconds)
         self._set_timers()
 
     def put_off(self, seconds: float) -> None:
         """Leave in *seconds*, and a margin, whatever was said before."""
-        self._hurry_deadline = math.inf
+        self._cancel_deadline = math.inf
         self.arm(seconds)
 
-    def expect_beat(self, seconds: float) -> None:
-        """Leave when this is not called again within *seconds*, and a margin; infinite seconds expect no more."""
-        self._hang_deadline = time.monotonic() + seconds
-        self._set_timers()
+    def _beat(self) -> None:
+        self._beat_at = time.monotonic()
+        self.blocked = False
+        first = not self._beating
+        self._beating = True
+        if self._hang < math.inf:
+            self._hang_deadline = self._beat_at + self._hang
+            self._set_timers()
+        elif first:
+            self._wake_thread()
 
     def _set_timers(self) -> None:
         deadline = None
@@ -94,84 +157,68 @@ class DeadMan:
         while deadline != self._deadline() and not self._closed:
             deadline = self._deadline()
             self._set_last_timer(deadline + LAST_MARGIN)
-        if not self._watched.acquire(blocking=False):
-            self._rouse()
-            return
-        try:
-            # Not threading's: that waits for the new thread to run, and this may be a signal handler.
-            _thread.start_new_thread(self._watch, ())
-        except RuntimeError:  # no thread is to be had
-            self._done.release()
+        self._wake_thread()
 
     def _set_last_timer(self, deadline: float) -> None:
-        self._timed = True
-        if deadline < math.inf:
-            seconds = max(LAST_MARGIN, deadline - time.monotonic())
+        descriptor = self._descriptor
+        if deadline < math.inf and descriptor is not None:
+            self._timed = True
+            seconds = min(max(LAST_MARGIN, deadline - time.monotonic()), LONGEST_TIMEOUT)
             with suppress(RuntimeError):  # no thread is to be had
-                faulthandler.dump_traceback_later(min(seconds, LONGEST_TIMEOUT), exit=True, file=self._descriptor)
+                faulthandler.dump_traceback_later(seconds, exit=True, file=descriptor)
         # Closed by the main thread, perhaps, while another one was here.
-        if self._closed or deadline == math.inf:
+        if self._timed and (self._closed or deadline == math.inf):
             faulthandler.cancel_dump_traceback_later()
 
     def _deadline(self) -> float:
-        return min(self._stop_deadline, self._hurry_deadline, self._hang_deadline)
+        return min(self._stop_deadline, self._cancel_deadline, self._hang_deadline)
 
-    def _rouse(self) -> None:
-        try:
+    def _wake_thread(self) -> None:
+        # Not an event of threading's: its lock may be held by what a signal handler has interrupted.
+        with suppress(RuntimeError):  # it is being woken already
             self._wake.release()
-        except RuntimeError:
-            return  # it is being roused already
 
-    def _watch(self) -> None:  # pragma: no cover  # in a thread that threading, and so coverage, does not know
+    def _watch(self) -> None:
         while not self._closed:
-            seconds = self._deadline() + NAMING_MARGIN - time.monotonic()
-            if seconds <= 0:
-                self._leave()
-            self._wake.acquire(timeout=min(seconds, LONGEST_TIMEOUT))
-        self._done.release()
+            self._wake.acquire(timeout=min(self._look(time.monotonic()), LONGEST_TIMEOUT))
 
-    def _leave(self) -> None:  # pragma: no cover  # likewise
-        self._set_last_timer(time.monotonic() + FLUSH_TIMEOUT + LAST_MARGIN)
-        frame = sys._current_frames().get(self._main_thread)  # the documented way
-        words, code = self._explain(frame)
+    def _look(self, now: float) -> float:
+        """Leave if a deadline is over, warn if the loop is blocked, and return the seconds until the next look."""
+        seconds = self._deadline() + NAMING_MARGIN - now
+        if seconds < -PAUSE:
+            # The host itself has more to say: it cancels and abandons what is late.
+            if self._hang_deadline < math.inf:
+                self._hang_deadline = now + TIME_AFTER_PAUSE
+            if self.remaining < math.inf:
+                self.put_off(TIME_AFTER_PAUSE)
+            seconds = TIME_AFTER_PAUSE + NAMING_MARGIN
+        elif seconds <= 0 and not self._closed:
+            self._leave()
+        if not self._beating or self._lag == math.inf:
+            return max(0.0, seconds)
+        period = self._lag / BEATS_IN_LAG
+        if self._beat_at != self._seen_beat:
+            self._seen_beat, self._looks, self._next_look = self._beat_at, 0, now + period
+        elif now >= self._next_look:
+            # Looks are counted, not seconds: while the whole process is paused, this thread does not look either.
+            self._looks += 1
+            self._next_look = now + period
+            if self._looks == BEATS_IN_LAG + 1:
+                self.blocked = True
+                self._warn(now - self._beat_at)
+        return max(0.0, min(seconds, self._next_look - now))
+
+    def _warn(self, seconds: float) -> None:
+        frame = self._loop_frame()
+        run = running_service(frame)
+        name = None if run is None else run.supervisor.name
+        self._log("WARNING", "{} for {:.1f} s so far", describe_block(frame), seconds, service=name)
+
+    def _leave(self) -> None:
+        self._set_last_timer(time.monotonic() + FLUSH_TIMEOUT)
+        assert self._describe is not None
+        words, code = self._describe(self._loop_frame())
         leave(code, f"hostkit: {words}; leaving the process with exit code {code}\n", self._descriptor)
 
-
-def exit_as_failed() -> None:
-    """Have the interpreter's exit, whenever it comes, end the process as failed."""
-
-    def fail() -> None:
-        # What was registered before comes after this one, and would not come any more.
-        atexit.unregister(fail)
-        atexit._run_exitfuncs()
-        leave(FAILED_EXIT_CODE)  # pragma: no cover  # the measuring ends with the other exit handlers
-
-    atexit.register(fail)
-
-
-def leave(code: int, text: str = "", descriptor: int | None = None) -> None:
-    """Write *text* to *descriptor*, flush what a second is enough for, and end the process without its usual end."""
-
-    def flush() -> None:
-        with suppress(OSError):
-            if descriptor is not None:
-                os.write(descriptor, text.encode(errors="backslashreplace"))
-        complete()
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError):
-                if stream is not None:
-                    stream.flush()
-
-    # In a thread of its own: a sink that blocks, or a pipe that nobody reads, must not hold the process now.
-    flushing = threading.Thread(target=flush, daemon=True)
-    try:
-        flushing.start()
-        flushing.join(FLUSH_TIMEOUT)
-    finally:
-        os._exit(code)
-
-
-def _locked() -> _thread.LockType:
-    lock = _thread.allocate_lock()
-    lock.acquire()
-    return lock
+    def _loop_frame(self) -> FrameType | None:
+        return sys._current_frames().get(self._loop_thread)  # noqa: SLF001  # the documented way

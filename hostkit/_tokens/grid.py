@@ -1,70 +1,25 @@
-"""The loops that a stopping token makes: ticks, and the items of a source, until the stop."""
+"""The grid of ticks that both tokens lay: what is missed is made up for by one tick, and the grid stays."""
 
 import math
-from collections.abc import AsyncIterable
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
-
-import anyio
-
-if TYPE_CHECKING:
-    from hostkit._tokens.stopping_token import StoppingToken
-
-T = TypeVar("T")
 
 
-class Ticks:
-    """The ticks of `StoppingToken.every`."""
+class Grid:
+    """The instants at which ticks are due: the first at once, the next ones whole periods after it."""
 
-    __slots__ = ("_first", "_index", "_period", "_token")
+    __slots__ = ("_first", "_next", "_period")
 
-    def __init__(self, token: "StoppingToken", period: float) -> None:
-        self._token = token
+    def __init__(self, period: float) -> None:
+        """Lay nothing yet: the first tick does."""
         self._period = period
         self._first = math.nan
-        self._index = 0  # of the next tick, on the grid that the first one lays
+        self._next = 0  # the number of the next tick, on the grid that the first one lays
 
-    def __aiter__(self) -> Self:
-        return self
+    def seconds_left(self, now: float) -> float:
+        """Return how long the next tick is to be waited for, 0 if it is due."""
+        return max(0.0, self._first + self._next * self._period - now) if self._next else 0.0
 
-    async def __anext__(self) -> None:
-        token = self._token
-        if token.stop_requested:
-            await anyio.lowlevel.checkpoint()
-            raise StopAsyncIteration
-        due = self._first + self._index * self._period if self._index else -math.inf
-        # Every step is a checkpoint, a late one too: a body slower than its period must not starve the others.
-        with token.cancel_on_stop():
-            await anyio.sleep(max(0.0, due - anyio.current_time()))
-        if token.stop_requested:
-            raise StopAsyncIteration
-        now = anyio.current_time()
-        if not self._index:
+    def take(self, now: float) -> None:
+        """Take the next tick at *now*; late ones coalesce into it."""
+        if not self._next:
             self._first = now
-        # Not simply the next one: late ticks coalesce into this one.
-        self._index = max(self._index, math.floor((now - self._first) / self._period)) + 1
-
-
-class UntilStop(Generic[T]):
-    """The items of `StoppingToken.until_stop`."""
-
-    __slots__ = ("_ended", "_source", "_token")
-
-    def __init__(self, token: "StoppingToken", source: AsyncIterable[T]) -> None:
-        self._token = token
-        self._source = aiter(source)
-        self._ended = False
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> T:
-        if not self._ended and not self._token.stop_requested:
-            try:
-                with self._token.cancel_on_stop():
-                    # What it returns is handed on, even when the stop has come meanwhile.
-                    return await anext(self._source)
-            except StopAsyncIteration:
-                self._ended = True
-                raise
-        await anyio.lowlevel.checkpoint()
-        raise StopAsyncIteration
+        self._next = max(self._next, math.floor((now - self._first) / self._period)) + 1

@@ -1,15 +1,17 @@
 """The stopping token: how an async service learns that it should finish."""
 
+import math
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
 
 import anyio
 
-from hostkit._execution.waiter import TrioWaiter, new_waiter, wake
-from hostkit._tokens.grid import Ticks, UntilStop
+from hostkit._execution.event_loop import TrioWaiter, new_waiter, wake
+from hostkit._tokens.grid import Grid
 from hostkit._values.durations import NOT_GIVEN, Duration, to_period, to_positive_period
 from hostkit._values.functions import require_sync
+from hostkit._values.text import repr_of
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -21,13 +23,17 @@ LONGEST_SLEEP_AFTER_STOP = 1.0
 
 
 class TokenOwner(Protocol):
-    """Who a token belongs to, for what it has to say."""
+    """The run of a service or job that a token belongs to, called from the threads that use the token."""
 
-    def note_ignored_stop(self) -> None:
-        """Say, once, that the service goes on sleeping after the stop."""
+    def time_left(self) -> float:
+        """Return the seconds until the run is cancelled, now that its stop has been requested; negative if it was."""
+        ...
 
-    def note_callback_error(self, error: BaseException) -> None:
-        """Say that an `on_stop` callback failed."""
+    def log_ignored_stop(self) -> None:
+        """Log that the run goes on sleeping after the stop; called once."""
+
+    def on_callback_error(self, error: BaseException) -> None:
+        """Log what an `on_stop` callback has raised."""
 
 
 class StoppingToken:
@@ -40,18 +46,36 @@ class StoppingToken:
         stop_requested: Whether the stop has been requested. Read it as often as you like; do not set it.
     """
 
-    __slots__ = ("_callbacks", "_owner", "_pulse", "_told", "_waiters", "_waits", "_warned", "stop_requested")
+    __slots__ = (
+        "_callbacks",
+        "_informed_tasks",
+        "_on_activity",
+        "_owner",
+        "_waiters",
+        "_waits",
+        "_warned",
+        "stop_requested",
+    )
 
-    def __init__(self, owner: TokenOwner, pulse: Callable[[], None] | None = None) -> None:
-        """Make a token that no stop has reached yet; *pulse* is called at every sign of life, where one is wanted."""
+    def __init__(self, owner: TokenOwner, on_activity: Callable[[], None] | None = None) -> None:
+        """Make a token that no stop has reached yet; *on_activity* is called at every `beat` and wait."""
         self.stop_requested = False
         self._owner = owner
         self._callbacks: dict[object, Callable[[], object]] = {}
         self._waiters: list[TrioWaiter | Future[None]] | None = None
-        self._told: set[int] | None = None
+        self._informed_tasks: set[int] | None = None  # those in which a sleep has returned True after the stop
         self._warned = False
         self._waits = 0
-        self._pulse = pulse
+        self._on_activity = on_activity
+
+    @property
+    def time_left(self) -> float:
+        """The seconds until the service is cancelled: infinite while no stop is requested, never below 0.
+
+        It ends with the service's own ``stop_timeout`` or the host's ``shutdown_timeout``, whichever is nearer; a
+        second signal ends it at once. A service can so decide what it still begins.
+        """
+        return max(0.0, self._owner.time_left()) if self.stop_requested else math.inf
 
     async def sleep(
         self,
@@ -92,12 +116,12 @@ class StoppingToken:
         if self.stop_requested:
             await anyio.lowlevel.checkpoint()
             return
+        self._begin_wait()
         waiter = new_waiter()
         if self._waiters is None:
             self._waiters = [waiter]
         else:
             self._waiters.append(waiter)
-        self._begin_wait()
         try:
             await waiter
         finally:
@@ -128,7 +152,7 @@ class StoppingToken:
             TypeError: No period, two forms of it, or a value that is none.
             ValueError: The period is 0, infinite, negative or NaN.
         """
-        return Ticks(self, to_positive_period(duration, hours, minutes, seconds, "every()"))
+        return _Ticks(self, to_positive_period(duration, hours, minutes, seconds, "every()"))
 
     def until_stop(self, source: AsyncIterable[T]) -> AsyncIterator[T]:
         """Return the items of *source* for ``async for``, until the stop or its end.
@@ -138,7 +162,7 @@ class StoppingToken:
         stop, with what it held. One that keeps a cancel scope or task group open across its ``yield`` cannot be used:
         put the loop into `cancel_on_stop` instead. Nothing needs closing after ``break``, but what *source* needs.
         """
-        return UntilStop(self, source)
+        return _UntilStop(self, source)
 
     def cancel_on_stop(self) -> "AbstractContextManager[anyio.CancelScope]":
         """Return a context manager whose body is cancelled by the stop; the code after it goes on.
@@ -174,14 +198,55 @@ class StoppingToken:
         return undo
 
     def beat(self) -> None:
-        """Tell the host that the service is alive; see ``heartbeat_timeout`` of `HostBuilder.add_service`.
+        """Report to the host that the service is alive; see ``heartbeat_timeout`` of `HostBuilder.add_service`.
 
         The waits of this token need no beat. Cheap, and without effect where no heartbeat is watched.
         """
-        if self._pulse is not None:
-            self._pulse()
+        if self._on_activity is not None:
+            self._on_activity()
 
-    def _set(self) -> None:
+    def _call(self, callback: Callable[[], object]) -> None:
+        try:
+            callback()
+        except BaseException as error:  # noqa: BLE001  # the user's callback: logged, and no other is kept from running
+            self._owner.on_callback_error(error)
+
+    def _begin_wait(self) -> None:
+        self._waits += 1
+        if self._on_activity is not None:
+            self._on_activity()
+
+    def _end_wait(self) -> None:
+        self._waits -= 1
+        if self._on_activity is not None:
+            self._on_activity()
+
+    async def _sleep_after_stop(self, delay: float) -> None:
+        informed = self._informed_tasks
+        if informed is None:
+            informed = self._informed_tasks = set()
+        task = anyio.get_current_task().id
+        if task not in informed:
+            informed.add(task)
+            await anyio.lowlevel.checkpoint()
+            return
+        if not self._warned:
+            self._warned = True
+            self._owner.log_ignored_stop()
+        await anyio.sleep(min(delay, LONGEST_SLEEP_AFTER_STOP))
+
+
+class StoppingSource(StoppingToken):
+    """The other side of a token: made by hostkit, which requests the stop, and shown as a `StoppingToken`."""
+
+    __slots__ = ()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a task waits in the token."""
+        return self._waits > 0
+
+    def request_stop(self) -> None:
         """Set the token and wake every wait, in the order of registration; a second call does nothing."""
         if self.stop_requested:
             return
@@ -193,36 +258,6 @@ class StoppingToken:
             callback = self._callbacks.pop(key, None)
             if callback is not None:  # not taken back by one before it
                 self._call(callback)
-
-    def _call(self, callback: Callable[[], object]) -> None:
-        try:
-            callback()
-        except BaseException as error:  # noqa: BLE001  # the user's callback: logged, and no other is kept from running
-            self._owner.note_callback_error(error)
-
-    def _begin_wait(self) -> None:
-        self._waits += 1
-        if self._pulse is not None:
-            self._pulse()
-
-    def _end_wait(self) -> None:
-        self._waits -= 1
-        if self._pulse is not None:
-            self._pulse()
-
-    async def _sleep_after_stop(self, delay: float) -> None:
-        told = self._told
-        if told is None:
-            told = self._told = set()
-        task = anyio.get_current_task().id
-        if task not in told:
-            told.add(task)
-            await anyio.lowlevel.checkpoint()
-            return
-        if not self._warned:
-            self._warned = True
-            self._owner.note_ignored_stop()
-        await anyio.sleep(min(delay, LONGEST_SLEEP_AFTER_STOP))
 
 
 class _Wait:
@@ -240,8 +275,8 @@ class _Wait:
         # Entered before it is registered: a scope that is not active yet must not be cancelled by the stop.
         scope = self._scope = anyio.CancelScope()
         scope.__enter__()
-        token._callbacks[self] = scope.cancel
-        token._begin_wait()
+        token._callbacks[self] = scope.cancel  # noqa: SLF001  # a part of the token
+        token._begin_wait()  # noqa: SLF001  # likewise
         if token.stop_requested:
             scope.cancel()
         return scope
@@ -249,9 +284,72 @@ class _Wait:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
-        self._token._callbacks.pop(self, None)
-        self._token._end_wait()
+        self._token._callbacks.pop(self, None)  # noqa: SLF001  # a part of the token
+        self._token._end_wait()  # noqa: SLF001  # likewise
         return self._scope.__exit__(exc_type, exc, traceback)
+
+
+class _Ticks:
+    """The ticks of `StoppingToken.every`."""
+
+    __slots__ = ("_grid", "_token")
+
+    def __init__(self, token: StoppingToken, period: float) -> None:
+        self._token = token
+        self._grid = Grid(period)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> None:
+        token = self._token
+        if token.stop_requested:
+            await anyio.lowlevel.checkpoint()
+            raise StopAsyncIteration
+        # Every step is a checkpoint, a late one too: a body slower than its period must not starve the others.
+        with _Wait(token):
+            await anyio.sleep(self._grid.seconds_left(anyio.current_time()))
+        if token.stop_requested:
+            raise StopAsyncIteration
+        self._grid.take(anyio.current_time())
+
+
+class _UntilStop(Generic[T]):
+    """The items of `StoppingToken.until_stop`."""
+
+    __slots__ = ("_ended", "_source", "_token")
+
+    def __init__(self, token: StoppingToken, source: AsyncIterable[T]) -> None:
+        self._token = token
+        self._source = aiter(source)
+        self._ended = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        if not self._ended and not self._token.stop_requested:
+            fetched = False
+            try:
+                with _Wait(self._token):
+                    item = await anext(self._source)
+                    fetched = True
+            except StopAsyncIteration:
+                self._ended = True
+                raise
+            except RuntimeError as error:
+                if not fetched:
+                    raise
+                # The scope of the wait could not be left: the source has opened one within.
+                message = (
+                    f"{repr_of(self._source)} keeps a cancel scope or a task group open across its yield, and cannot "
+                    "be used in until_stop(): put the loop into cancel_on_stop() instead"
+                )
+                raise RuntimeError(message) from error
+            if fetched:
+                return item  # even when the stop has come meanwhile
+        await anyio.lowlevel.checkpoint()
+        raise StopAsyncIteration
 
 
 def _do_nothing() -> None:

@@ -6,30 +6,39 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Self
 
+from hostkit._tokens.grid import Grid
+from hostkit._tokens.stopping_token import LONGEST_SLEEP_AFTER_STOP, TokenOwner
 from hostkit._values.durations import NOT_GIVEN, Duration, to_period, to_positive_period
-
-LONGEST_SLEEP_AFTER_STOP = 1.0
+from hostkit._values.functions import require_sync
 
 
 class ThreadStoppingToken:
     """How blocking code learns that it should finish; one for each run of a service.
 
-    The stop is a *request*: nothing is interrupted by it but the waits of this token. Any thread may use it.
+    The stop is a *request*: nothing is interrupted by it but the waits of this token. Any thread may use it. What
+    interrupts the code between them, ``until_stop`` and ``cancel_on_stop``, only the async `StoppingToken` has, since a
+    thread cannot be cancelled.
     """
 
-    def __init__(self, on_ignored: Callable[[], None], pulse: Callable[[], None] | None = None) -> None:
-        """Make a token that no stop has reached yet.
-
-        *on_ignored* is called, once, when a thread goes on sleeping after the stop; *pulse* at every sign of life,
-        where one is wanted.
-        """
+    def __init__(self, owner: TokenOwner, on_activity: Callable[[], None] | None = None) -> None:
+        """Make a token that no stop has reached yet; *on_activity* is called at every `beat` and wait."""
+        self._owner = owner
         self._stopped = threading.Event()
-        self._on_ignored = on_ignored
         self._warned = False
-        self._told = threading.local()
+        self._informed = threading.local()  # whether a sleep of the thread has returned True after the stop
         self._waits = 0
+        self._callbacks: dict[object, Callable[[], None]] = {}
         self._lock = threading.Lock()
-        self._pulse = pulse
+        self._on_activity = on_activity
+
+    @property
+    def time_left(self) -> float:
+        """The seconds until the service's time is over: infinite while no stop is requested, never below 0.
+
+        See `StoppingToken.time_left`. A thread cannot be cancelled: when that time is over, it is a failure of the
+        service, and after the host's ``cancellation_timeout`` it is abandoned.
+        """
+        return max(0.0, self._owner.time_left()) if self._stopped.is_set() else math.inf
 
     @property
     def stop_requested(self) -> bool:
@@ -64,10 +73,10 @@ class ThreadStoppingToken:
         """
         delay = to_period(duration, hours, minutes, seconds, "sleep()")
         if self._stopped.is_set():
-            if getattr(self._told, "stop", False):
+            if getattr(self._informed, "stop", False):
                 self._warn()
                 time.sleep(min(delay, LONGEST_SLEEP_AFTER_STOP))
-            self._told.stop = True
+            self._informed.stop = True
             return True
         return self._wait(delay)
 
@@ -99,19 +108,50 @@ class ThreadStoppingToken:
         """
         return _ThreadTicks(self, to_positive_period(duration, hours, minutes, seconds, "every()"))
 
-    def beat(self) -> None:
-        """Tell the host that the service is alive; see ``heartbeat_timeout`` of `HostBuilder.add_service`."""
-        if self._pulse is not None:
-            self._pulse()
+    def on_stop(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Have *callback* called at the stop, which is how a library with a ``run_forever()`` learns of it.
 
-    def _set(self) -> None:
-        self._stopped.set()
+        It is called in the host's event loop, not in the thread that has registered it; at once, in this thread, if the
+        stop has come already. It must be short and may be called while the service's thread works. An error in it is
+        logged and keeps no other callback from running; a ``SystemExit`` or ``KeyboardInterrupt`` is also taken as if
+        the service had raised it.
+
+        Returns:
+            A function that takes the registration back; calling it twice, or after the stop, is fine.
+
+        Raises:
+            TypeError: *callback* cannot be called, or is an async function.
+        """
+        require_sync(callback, "on_stop()")
+        key = object()
+        with self._lock:
+            stopped = self._stopped.is_set()
+            if not stopped:
+                self._callbacks[key] = callback
+        if stopped:
+            self._call(callback)
+
+        def undo() -> None:
+            self._callbacks.pop(key, None)
+
+        return undo
+
+    def beat(self) -> None:
+        """Report to the host that the service is alive; see ``heartbeat_timeout`` of `HostBuilder.add_service`."""
+        if self._on_activity is not None:
+            self._on_activity()
+
+    def _call(self, callback: Callable[[], None]) -> None:
+        try:
+            callback()
+        except BaseException as error:  # noqa: BLE001  # the user's callback: logged, and no other is kept from running
+            self._owner.on_callback_error(error)
 
     def _warn(self) -> None:
         with self._lock:
             first, self._warned = not self._warned, True
         if first:
-            self._on_ignored()
+            self._owner.log_ignored_stop()
 
     def _wait(self, delay: float | None) -> bool:
         with self._lock:
@@ -126,26 +166,38 @@ class ThreadStoppingToken:
             self.beat()
 
 
+class ThreadStoppingSource(ThreadStoppingToken):
+    """The other side of a token: made by hostkit, which requests the stop, and shown as a `ThreadStoppingToken`."""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a thread waits in the token."""
+        return self._waits > 0
+
+    def request_stop(self) -> None:
+        """Set the token, wake every wait and call the callbacks, in the order of registration; once."""
+        with self._lock:
+            self._stopped.set()
+            keys = list(self._callbacks)
+        for key in keys:
+            callback = self._callbacks.pop(key, None)
+            if callback is not None:  # not taken back meanwhile
+                self._call(callback)
+
+
 class _ThreadTicks:
     """The ticks of `ThreadStoppingToken.every`."""
 
     def __init__(self, token: ThreadStoppingToken, period: float) -> None:
         self._token = token
-        self._period = period
-        self._first = math.nan
-        self._index = 0
+        self._grid = Grid(period)
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> None:
         token = self._token
-        if self._index:
-            due = self._first + self._index * self._period
-            token._wait(max(0.0, due - time.monotonic()))  # one subject, one module
+        token._wait(self._grid.seconds_left(time.monotonic()))  # noqa: SLF001  # a part of the token
         if token.stop_requested:
             raise StopIteration
-        now = time.monotonic()
-        if not self._index:
-            self._first = now
-        self._index = max(self._index, math.floor((now - self._first) / self._period)) + 1
+        self._grid.take(time.monotonic())

@@ -10,8 +10,8 @@ from hostkit._values.frozen import Value
 class Backoff(Value):
     """Growing delays between tries.
 
-    The delay before the try after failure *n* in a row (from 0) is ``min(maximum, initial * factor**n)``, and up to
-    *jitter* times itself more, drawn evenly, so that many processes do not come back in step.
+    The delay before the try after failure *n* in a row (from 1) is ``min(maximum, initial * factor**(n - 1))``, and up
+    to *jitter* times itself more, drawn evenly, so that many processes do not come back in step.
 
     Attributes:
         initial: The first delay, in seconds or as a `timedelta`.

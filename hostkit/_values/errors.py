@@ -83,7 +83,7 @@ class RestartLimitError(HostkitError):
 class ServiceCancelledError(HostkitError):
     """Raised when a service was ended by a cancellation that the host did not cause.
 
-    For example: it awaited a future or a task that somebody else cancelled.
+    For example: it awaited a future or a task that was cancelled by other code.
 
     Attributes:
         service: Name of the service.

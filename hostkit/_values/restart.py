@@ -46,7 +46,7 @@ class Restart(Value):
     def __post_init__(self) -> None:
         """Check the values."""
         if self.limit is not None and (type(self.limit) is not int or self.limit < 0):
-            message = f"limit must be a whole number, 0 or more, or None, got {self.limit!r}"
+            message = f"limit must be an int, 0 or more, or None, got {self.limit!r}"
             raise (ValueError if type(self.limit) is int else TypeError)(message)
         object.__setattr__(self, "reset_after", to_seconds(self.reset_after, "reset_after"))
         for name, kind in (("backoff", Backoff), ("on_stall", bool), ("then", EndAction)):

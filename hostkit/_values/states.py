@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class HostState(StrEnum):
-    """Where a host is in its life; a stopped host may be started again, which is a new life."""
+    """Where a host is in its lifecycle; a stopped host may be started again, which is a new lifecycle."""
 
     CREATED = "created"
     STARTING = "starting"
@@ -14,7 +14,7 @@ class HostState(StrEnum):
 
 
 class ServiceState(StrEnum):
-    """Where a service is in its life."""
+    """Where a service is in its lifecycle."""
 
     CREATED = "created"
     STARTING = "starting"

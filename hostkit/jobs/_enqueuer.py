@@ -1,14 +1,19 @@
 """The verbs that enqueue, typed after the function they are given."""
 
+import weakref
 from collections.abc import Awaitable, Callable, Hashable
+from contextvars import copy_context
 from datetime import UTC, datetime
+from types import FunctionType
 from typing import Concatenate, ParamSpec, TypeVar, overload
 
 from hostkit import StoppingToken, ThreadStoppingToken
 from hostkit._values.durations import Duration, to_seconds
+from hostkit._values.functions import FunctionKind, kind_of
+from hostkit.jobs._admission import When
+from hostkit.jobs._dispatcher import Dispatcher
 from hostkit.jobs._errors import QueueFullError
-from hostkit.jobs._intake import Intake, When
-from hostkit.jobs._job import Job
+from hostkit.jobs._job import Job, JobRecord
 from hostkit.jobs._options import Options
 from hostkit.jobs._retry import Retry
 
@@ -19,8 +24,11 @@ T = TypeVar("T")
 class Enqueuer:
     """Enqueues jobs, with the same options for each."""
 
-    _intake: Intake
-    _options: Options
+    def __init__(self, dispatcher: Dispatcher, options: Options) -> None:
+        """Enqueue into the queue of *dispatcher*; a queue makes what enqueues into it."""
+        self._dispatcher = dispatcher
+        self._options = options
+        self._last_kind: tuple[Callable[[], object], FunctionKind] = (_no_function, kind_of(_no_function))
 
     def with_options(
         self,
@@ -42,7 +50,7 @@ class Enqueuer:
             TypeError: A value is of the wrong type.
             ValueError: *timeout* is 0, negative or NaN.
         """
-        return _WithOptions(self._intake, self._options.replaced(key=key, retry=retry, timeout=timeout, name=name))
+        return Enqueuer(self._dispatcher, self._options.replaced(key=key, retry=retry, timeout=timeout, name=name))
 
     # Each verb four times: for async and blocking functions, without and with the token, which hostkit fills in.
 
@@ -64,6 +72,8 @@ class Enqueuer:
         An async function runs in the event loop, a blocking one on a thread, either in a copy of the caller's context
         (`contextvars`). A first parameter named ``stopping_token`` is filled in, and not among *args*.
 
+        It may be awaited in any event loop, and in the host's own is cheapest.
+
         Args:
             function: What to call.
             args: Its positional arguments.
@@ -75,13 +85,11 @@ class Enqueuer:
         Raises:
             QueueClosedError: The queue's turn to stop has come, also while it was waited for room.
             QueueFullError: There is no room, and the queue was not started: nothing would make any.
-            HostStateError: There is no room, and this is not the host's event loop.
             TypeError: *function* cannot be called, or has a ``yield``.
         """
-        job = self._intake.put(self._options, None, function, args, kwargs)
-        if job is None:
-            job = await self._intake.put_waiting(self._options, None, function, args, kwargs)
-        return job
+        dispatcher = self._dispatcher
+        job = self._new_job(function, args, kwargs)
+        return dispatcher.put(job, None) or await self._put_waiting(job, None)
 
     @overload
     def enqueue_nowait(self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> Job[T]: ...
@@ -106,9 +114,10 @@ class Enqueuer:
             QueueClosedError: The queue's turn to stop has come.
             TypeError: As of `enqueue`.
         """
-        job = self._intake.put(self._options, None, function, args, kwargs)
+        dispatcher = self._dispatcher
+        job = dispatcher.put(self._new_job(function, args, kwargs), None)
         if job is None:
-            raise QueueFullError(self._intake.capacity)
+            raise QueueFullError(dispatcher.admission.capacity)
         return job
 
     @overload
@@ -147,7 +156,7 @@ class Enqueuer:
         Raises:
             ValueError: *delay* is negative or NaN.
             TypeError: *delay* is none; further as of `enqueue`.
-            QueueClosedError: As of `enqueue`, and so are ``QueueFullError`` and ``HostStateError``.
+            QueueClosedError: As of `enqueue`, and so is ``QueueFullError``.
         """
         seconds = to_seconds(delay, "delay")
         return await self._put_later(seconds, function, args, kwargs)
@@ -186,27 +195,56 @@ class Enqueuer:
         When the clock is set meanwhile, that is noticed within half a minute.
 
         Raises:
-            ValueError: *instant* is naive.
-            TypeError: As of `enqueue`.
-            QueueClosedError: As of `enqueue`, and so are ``QueueFullError`` and ``HostStateError``.
+            ValueError: *instant* is naive, or out of range in UTC.
+            TypeError: *instant* is none, or the queue's clock is not aware; further as of `enqueue`.
+            QueueClosedError: As of `enqueue`, and so is ``QueueFullError``.
         """
+        if not isinstance(instant, datetime):
+            message = f"instant must be an aware datetime, got {instant!r}"
+            raise TypeError(message)
         if instant.utcoffset() is None:
             message = f"instant must be an aware datetime, got {instant!r}"
             raise ValueError(message)
-        return await self._put_later(instant.astimezone(UTC), function, args, kwargs)
+        try:
+            in_utc = instant.astimezone(UTC)
+        except OverflowError:
+            message = f"instant must be in the years 1 to 9999 in UTC as well, got {instant!r}"
+            raise ValueError(message) from None
+        self._dispatcher.delayed.check_clock(in_utc)
+        return await self._put_later(in_utc, function, args, kwargs)
+
+    def _new_job(
+        self, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> JobRecord:
+        """Return a job that is in no queue yet, and runs in a copy of the current context."""
+        reference, kind = self._last_kind
+        last = reference()
+        if last is None or last is not function:
+            kind = kind_of(function)
+            if isinstance(function, FunctionType):
+                self._last_kind = weakref.ref(function), kind
+        return JobRecord(self._dispatcher, function, args, kwargs, self._options, kind, copy_context())
 
     async def _put_later(
         self, when: When, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
     ) -> Job[object]:
-        job = self._intake.put(self._options, when, function, args, kwargs)
-        if job is None:
-            job = await self._intake.put_waiting(self._options, when, function, args, kwargs)
-        return job
+        job = self._new_job(function, args, kwargs)
+        return self._dispatcher.put(job, when) or await self._put_waiting(job, when)
+
+    async def _put_waiting(self, job: JobRecord, when: When) -> Job[object]:
+        """Have *job* accepted as soon as there is room for it."""
+        dispatcher = self._dispatcher
+        if not dispatcher.inbox.is_open:
+            raise QueueFullError(dispatcher.admission.capacity)
+        with dispatcher.waits.counted():
+            reservation = await dispatcher.admission.wait_for_place()
+        try:
+            admitted = dispatcher.put(job, when, reservation)
+        finally:
+            dispatcher.admission.give_back(reservation)
+        assert admitted is not None  # a reserved place is given to no other
+        return admitted
 
 
-class _WithOptions(Enqueuer):
-    """What `Enqueuer.with_options` returns."""
-
-    def __init__(self, intake: Intake, options: Options) -> None:
-        self._intake = intake
-        self._options = options
+def _no_function() -> None:
+    """Stand in for a weak reference to a function that is gone."""

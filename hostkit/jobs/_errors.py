@@ -31,7 +31,7 @@ class QueueClosedError(HostkitError):
 
 
 class RetryAfterError(HostkitError):
-    """To be raised by a job that knows when to try again, because a server has told it, say.
+    """To be raised by a job that knows when to try again, from what a server has answered, say.
 
     The run counts as one of the `Retry`'s attempts, whatever its ``on`` and ``not_on`` say; the wait is this one,
     instead of the backoff's.
@@ -69,7 +69,7 @@ class JobStateError(HostkitError):
 class JobCancelledError(HostkitError):
     """The error of a job that was ended by a cancellation that its queue did not cause.
 
-    For example: it awaited a future or a task that somebody else cancelled.
+    For example: it awaited a future or a task that was cancelled elsewhere.
 
     Attributes:
         job: Name of the job.

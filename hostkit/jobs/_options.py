@@ -1,10 +1,13 @@
 """What `with_options` says of a job."""
 
-import math
 from collections.abc import Hashable
 
 from hostkit._values.durations import Duration, to_seconds
+from hostkit._values.text import repr_of
 from hostkit.jobs._retry import Retry
+
+LONGEST_TIMEOUT = 3e9
+"""Seconds, about a century: what is longer is no limit, and more than event loops take."""
 
 
 class Options:
@@ -35,9 +38,13 @@ class Options:
             ValueError: *timeout* is 0, negative or NaN.
         """
         if name is not None and (type(name) is not str or not name):
-            message = f"name must be a text that is not empty, got {name!r}"
+            message = f"name must be a str that is not empty, got {name!r}"
             raise TypeError(message)
-        hash(key)
+        try:
+            hash(key)
+        except Exception as error:
+            message = f"key must be hashable, got {repr_of(key)}"
+            raise TypeError(message) from error
         return Options(
             retry=self.retry if retry is None else checked_retry(retry),
             timeout=self.timeout if timeout is None else checked_timeout(timeout),
@@ -71,4 +78,4 @@ def checked_timeout(timeout: Duration | None) -> float | None:
     if not seconds:
         message = "timeout must be more than 0 seconds; math.inf for no limit"
         raise ValueError(message)
-    return None if seconds == math.inf else seconds
+    return None if seconds > LONGEST_TIMEOUT else seconds

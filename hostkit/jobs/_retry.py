@@ -16,7 +16,7 @@ Errors = type[Exception] | tuple[type[Exception], ...]
 class Retry:
     """How often a job is run, how long between, and after which errors.
 
-    A run that the stop of the host has cut is no attempt.
+    A run that the stop of the host has cancelled is no attempt.
 
     Attributes:
         attempts: How many runs there are in all, the first included; 1 for no retry.
@@ -38,7 +38,7 @@ class Retry:
     def __post_init__(self) -> None:
         """Check the values."""
         if type(self.attempts) is not int:
-            message = f"attempts must be a whole number, got {self.attempts!r}"
+            message = f"attempts must be an int, got {self.attempts!r}"
             raise TypeError(message)
         if self.attempts < 1:
             message = f"attempts must be 1 or more, got {self.attempts!r}"

@@ -1,26 +1,32 @@
-"""Both clocks of a scheduler, and what they showed at one instant."""
+"""The two clocks of a scheduler, what they showed at one instant, and how long something took in words."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+EARLIEST, LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
 
 class Reading(NamedTuple):
-    """What the wall clock and the event loop's clock showed at one instant."""
+    """What the wall clock (in UTC) and the event loop's clock showed at one instant."""
 
     wall: datetime
     time: float
 
     def wall_at(self, time: float) -> datetime:
-        """Return what the wall clock shows when the loop's clock shows *time*, if nobody sets it."""
-        return self.wall + timedelta(seconds=time - self.time)
+        """Return what the wall clock shows when the loop's clock shows *time*, unless the wall clock is set."""
+        return later(self.wall, time - self.time)
 
 
 class Clock:
-    """Both clocks: *now* is the one on the wall, *time* the event loop's."""
+    """Both clocks.
+
+    Attributes:
+        time: The event loop's clock, which any thread may read.
+    """
 
     def __init__(self, now: Callable[[], datetime], time: Callable[[], float]) -> None:
-        """Take both."""
+        """Take the wall clock, and the event loop's."""
         self._now = now
         self.time = time
 
@@ -28,7 +34,8 @@ class Clock:
         """Read both.
 
         Raises:
-            ValueError: The wall clock is naive.
+            TypeError: The wall clock does not show a datetime.
+            ValueError: The wall clock is naive, or shows an instant that UTC has no date for.
         """
         return Reading(in_utc(self._now()), self.time())
 
@@ -37,9 +44,42 @@ def in_utc(now: datetime) -> datetime:
     """Return what a scheduler's wall clock shows, in UTC.
 
     Raises:
-        ValueError: It is naive.
+        TypeError: It is not a datetime.
+        ValueError: It is naive, or UTC has no date for it.
     """
+    if not isinstance(now, datetime):
+        message = f"the clock of a scheduler must show a datetime, got {now!r}"
+        raise TypeError(message)
     if now.utcoffset() is None:
         message = f"the clock of a scheduler must show an aware datetime, got {now!r}"
         raise ValueError(message)
-    return now.astimezone(UTC)
+    try:
+        return now.astimezone(UTC)
+    except OverflowError:
+        message = f"the clock of a scheduler shows an instant beyond the calendar of UTC: {now!r}"
+        raise ValueError(message) from None
+
+
+def later(instant: datetime, seconds: float) -> datetime:
+    """Return *instant* moved on by *seconds*, or back if they are negative, but not out of the calendar."""
+    try:
+        return instant + timedelta(seconds=seconds)
+    except OverflowError:
+        return LATEST if seconds > 0 else EARLIEST
+
+
+def seconds_text(seconds: float) -> str:
+    """Return how long something took, in words: ``less than 1 ms``, ``120 ms``, ``12 s``, ``1 h 5 min``."""
+    if seconds < 0.001:  # noqa: PLR2004  # a millisecond
+        return "less than 1 ms"
+    if seconds < 1:
+        return f"{seconds * 1000:.3g} ms"
+    if seconds < 60:  # noqa: PLR2004  # a minute
+        return f"{seconds:.3g} s"
+    parts = []
+    rest = round(seconds)
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        amount, rest = divmod(rest, size)
+        parts.append(f"{amount} {unit}" if amount else "")
+    first = next(index for index, part in enumerate(parts) if part)
+    return " ".join(filter(None, parts[first : first + 2]))

@@ -131,6 +131,10 @@ class Cron(CalendarSchedule):
         msg = "no date is like that"
         raise OverflowError(msg)
 
+    def _runs_on(self, on: date) -> bool:
+        weekday, length = monthrange(on.year, on.month)
+        return on.month in self._months and self._is_on(on.day, length, (weekday + on.day - 1) % 7)
+
     def _is_on(self, day: int, length: int, weekday: int) -> bool:
         """Return whether it runs on the *day* of a month of *length* days, which is a *weekday* (0 for Monday)."""
         by_day = (
@@ -161,7 +165,7 @@ class Cron(CalendarSchedule):
     def _rule_english(self, zone: str) -> str:
         simple = self._simple()
         if simple is not None:
-            return simple._rule_english(zone)
+            return simple._rule_english(zone)  # noqa: SLF001  # another schedule's
         times = cron_times_english(self._minutes, self._hours, _step(self._field(0)))
         dates = self._complex_dates()
         if not dates and times.startswith("at ") and not times.endswith("hour"):
@@ -170,7 +174,7 @@ class Cron(CalendarSchedule):
 
     def _dates_english(self) -> str:
         simple = self._simple()
-        return (self._complex_dates() or "every day") if simple is None else simple._dates_english()
+        return (self._complex_dates() or "every day") if simple is None else simple._dates_english()  # noqa: SLF001  # another schedule's
 
     def _complex_dates(self) -> str:
         return cron_dates_english(

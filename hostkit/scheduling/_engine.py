@@ -1,169 +1,253 @@
-"""One life of a scheduler: what is due is run, or left out for a reason, until the stop."""
+"""One lifecycle of a scheduler: what is due is run, or left out for a reason, until the stop."""
 
 import math
-from collections.abc import Callable, Mapping
-from contextvars import copy_context
+from collections.abc import Callable, Coroutine, Mapping
+from contextvars import Context, copy_context
 from datetime import datetime
+from inspect import isawaitable
+from typing import Any, NamedTuple
 
 import anyio
 from anyio.lowlevel import checkpoint
 
 from hostkit import StoppingToken
-from hostkit._execution.daemon_thread import DaemonThreads
-from hostkit.scheduling._agenda import LONGEST_WAIT, Calendar, Due, Intervals
-from hostkit.scheduling._clock import Clock, Reading
-from hostkit.scheduling._english import duration_in_words
-from hostkit.scheduling._job import ScheduledJob
+from hostkit._execution.daemon_thread import DaemonThread, DaemonThreadPool
+from hostkit._execution.event_loop import EventLoop
+from hostkit._execution.executor import TURN, Cause, Executor, Step
+from hostkit._values.exceptions import classify
+from hostkit.scheduling._clock import Clock, Reading, seconds_text
+from hostkit.scheduling._due import Due, MonotonicQueue, WallClockQueue
+from hostkit.scheduling._entry import JobEntry, RunRecord
+from hostkit.scheduling._invocation import Resources, TooLateError, invoke
+from hostkit.scheduling._job import Outcome, Run
 from hostkit.scheduling._log import RunLog
-from hostkit.scheduling._performer import Performer
 from hostkit.scheduling._policies import Overlap
-from hostkit.scheduling._run_record import Outcome, Run
-from hostkit.scheduling._runners import TURN, Runners, Step
 
+LONGEST_WAIT = 30.0
+"""Seconds: nothing reports that the wall clock was set or the machine suspended, so it is read again."""
 QUANTUM = 0.001
 """Seconds that are waited at least: timers that are set for less cost more than what they are set for."""
 BATCH = 64
 STOPPING = "the scheduler is stopping"
 
 
+class Options(NamedTuple):
+    """The options of a scheduler."""
+
+    threads: int
+    history: int
+    now: Callable[[], datetime]
+    on_failed: Callable[[Run], object] | None
+
+
 class Engine:
     """Runs the jobs of a scheduler from its start to its stop."""
 
-    begin: Callable[[ScheduledJob, Run], Step]
-    _runners: Runners
-
-    def __init__(
-        self, jobs: Mapping[str, ScheduledJob], clock: Clock, threads: DaemonThreads, history: int, token: StoppingToken
-    ) -> None:
-        """Prepare, in the scheduler's own context; `live` runs the jobs."""
+    def __init__(self, jobs: Mapping[str, JobEntry], options: Options, token: StoppingToken, *, paused: bool) -> None:
+        """Prepare, in the scheduler's own context; `run` runs the jobs."""
+        self.paused = paused
+        self.abandoned: dict[DaemonThread[object], str] = {}
+        """The threads that are no longer waited for, and the names of their jobs."""
         self._jobs = jobs
-        self._clock = clock
-        self._history = history
+        self._options = options
         self._token = token
-        self._log = RunLog()
-        self._performer = Performer(token, threads, self._log)
-        self.begin = self._performer.begin
-        self.left_behind = self._performer.left_behind
-        self._intervals = Intervals()
-        self._calendar = Calendar()
-        self._bell = anyio.Event()
+        self._loop = EventLoop()
+        self._clock = Clock(options.now, self._loop.time)
+        self._log = RunLog(self._loop.time)
+        self._context = copy_context()
+        limiter = anyio.CapacityLimiter(options.threads)
+        self._pool = DaemonThreadPool("hostkit: scheduled jobs")
+        self._resources = Resources(token, self._pool, limiter, self._log, self._loop.time, self.abandoned)
+        self._executor = Executor(self, self._loop.time)
+        self._monotonic = MonotonicQueue()
+        self._wall_clock = WallClockQueue()
+        self._wakeup = anyio.Event()
+        self._detailed = self._log.detailed
         self._closed = False
-        self._exit: BaseException | None = None
+        self._error: BaseException | None = None
 
-    async def live(self) -> None:
+    async def run(self) -> None:
         """Run what is due until the stop; then finish what is running."""
+        try:
+            await self._run()
+        except Exception as error:  # noqa: BLE001  # raised again, or what has caused it
+            raise self._error or error from None  # a job that leaves a scope open breaks the group as well
+        if self._error is not None:
+            raise self._error
+
+    async def _run(self) -> None:
         async with anyio.create_task_group() as group:
-            self._runners = Runners(group, copy_context(), self, self._clock.time)
+            self._group = group
+            self._executor.open(group)
             try:
                 reading = self._clock.read()
-                for job in tuple(self._jobs.values()):
-                    job._reset()
-                    self._admit(job, reading)
-                while not self._token.stop_requested and self._exit is None:
+                for job in list(self._jobs.values()):
+                    self.schedule(job, reading)
+                while not self._token.stop_requested and self._error is None:
                     wake_at = await self._run_due()
                     with self._token.cancel_on_stop() as scope:
                         scope.deadline = wake_at
-                        await self._bell.wait()
-                    if self._bell.is_set():
-                        self._bell = anyio.Event()
+                        await self._wakeup.wait()
+                    if self._wakeup.is_set():
+                        self._wakeup = anyio.Event()
+            except Exception as error:  # noqa: BLE001  # the user's clock; raised below, outside the group
+                self._end_with(error)
             finally:
                 self._close()
-            if self._exit is not None:
+                self._pool.close()
+            if self._error is not None:
                 group.cancel_scope.cancel()
-        if self._exit is not None:
-            raise self._exit
 
-    # What the scheduler asks for.
+    # What the scheduler asks for, in the event loop.
 
-    def admit(self, job: ScheduledJob) -> None:
-        """Take in a job that was added."""
-        self._admit(job, self._clock.read())
-        self._bell.set()
+    @property
+    def in_loop(self) -> bool:
+        """Whether this is called in the engine's event loop."""
+        return self._loop.in_loop
 
-    def dismiss(self, job: ScheduledJob) -> None:
+    def read(self) -> Reading:
+        """Read the clocks.
+
+        Raises:
+            TypeError: The wall clock does not show a datetime.
+            ValueError: It is naive, or UTC has no date for what it shows.
+        """
+        return self._clock.read()
+
+    def call(self, function: Callable[[], object]) -> bool:
+        """Call *function* in the event loop: at once if this is in it, soon if not; return False if it has ended."""
+        if self._loop.in_loop:
+            function()
+            return True
+
+        def posted() -> None:
+            try:
+                function()
+            except Exception as error:  # noqa: BLE001  # the user's clock: the scheduler fails when it is read, as ever
+                self._end_with(error)
+
+        return self._loop.call_soon(posted)
+
+    def schedule(self, job: JobEntry, reading: Reading | None = None) -> None:
+        """Take in a job; one that is scheduled already, or was removed meanwhile, stays as it is."""
+        if job.engine is self or self._jobs.get(job.name) is not job:
+            return
+        reading = reading or self._clock.read()
+        job.begin_lifecycle(self)
+        if job.period:
+            self._monotonic.schedule(job, reading)
+        else:
+            self._wall_clock.schedule(job, reading)
+        if job.run_requested:
+            job.run_requested = False
+            self.run_now(job, reading)
+        if job.run_at_start:
+            self._take(job, self._record(job, reading.time, reading, 0.0))
+        self._wakeup.set()
+
+    def unschedule(self, job: JobEntry) -> None:
         """Let go a job that was removed."""
-        (self._intervals if job._period else self._calendar).forget(job)
+        (self._monotonic if job.period else self._wall_clock).unschedule(job)
         self._drop_waiting(job, "removed")
 
-    def run_now(self, job: ScheduledJob) -> None:
+    def run_now(self, job: JobEntry, reading: Reading | None = None) -> None:
         """Have *job* run, as if it were due."""
-        reading = self._clock.read()
-        self._request(job, Run(reading.time, reading))
+        reading = reading or self._clock.read()
+        self._request(job, self._record(job, reading.time, reading, 0.0))
 
-    def next_run(self, job: ScheduledJob) -> datetime | None:
-        """Return when *job* is due next."""
-        if job._entry is None:
+    def next_run(self, job: JobEntry) -> datetime | None:
+        """Return when *job* is due next; from any thread."""
+        if job.due_at is None:
             return None
-        return self._intervals.next_run(job, self._clock.read()) if job._period else job._planned
+        return self._monotonic.next_run(job, self._clock.read()) if job.period else job.planned
 
-    # What the runners tell.
+    # What the executor asks for.
 
-    def drop(self, job: ScheduledJob, run: Run) -> None:
-        """Take note that a run was cancelled before it began."""
-        run.outcome = Outcome.CANCELLED
-        self._conclude(job, run)
+    def begin(self, run: RunRecord, now: float) -> Context | None:
+        """Record that *run* begins, unless it was cancelled before, or is too late."""
+        if run.cancel_requested:
+            run.end(Outcome.CANCELLED, now)
+            self._conclude(run)
+            return None
+        if now > run.begin_by:
+            run.skip(run.missed(now))
+            self._conclude(run)
+            return None
+        run.begin(now)
+        return self._context.copy()
 
-    def end(self, job: ScheduledJob, run: Run, now: float) -> None:
-        """Take note that a run has returned."""
-        assert run._began is not None
+    def start(self, run: RunRecord) -> Step:
+        """Take its first step."""
+        job = run.scheduled_job
+        # A cast would cost as much as the call, ten thousand times a second.
+        coroutine: Coroutine[Any, Any, object]
+        coroutine = job.function() if job.is_plain else invoke(run, self._resources)  # type: ignore[assignment]
+        first = coroutine.send(None)
+        run.coroutine = coroutine
+        return coroutine, first
+
+    def end(self, run: RunRecord, value: object, now: float) -> None:
+        """Record that a run has returned."""
+        del value
+        if run.coroutine is not None:
+            self._detailed = self._log.detailed  # a listener may have come since it began
         if run.outcome is None:
-            run.outcome = Outcome.SUCCEEDED
-            run.reason = None  # it may have ended in spite of its cancellation
-            run.duration = now - run._began
-            job._last = run
-        else:
-            run._began = None  # not the job has said how it went, but its when()
-        self._conclude(job, run)
+            run.succeed(now)
+        self._conclude(run)
 
-    def fail(self, job: ScheduledJob, run: Run, now: float, error: BaseException) -> bool:
-        """Take note of what a run has raised; return whether the task that ran it can be used no longer."""
-        failure, exit_request, cancelled = _sort_out(error)
-        assert run._began is not None
-        run.duration = now - run._began
-        run.outcome = Outcome.FAILED
-        run.error = failure or exit_request
+    def fail(self, run: RunRecord, error: BaseException, now: float, cause: Cause) -> None:
+        """Record what a run has raised."""
+        if isinstance(error, TooLateError):
+            run.skip(run.missed(now))
+            self._conclude(run)
+            return
+        if run.call is not None and run.call.timed_out:
+            error = run.name_timeout(error)
+        failure, exit_request = classify(error)
+        outcome, shown = Outcome.FAILED, failure or exit_request
         if exit_request is not None:
-            self._exit = self._exit or exit_request
-            self._bell.set()
+            self._end_with(exit_request)
         elif failure is None:
-            if run._cancelled:
-                run.outcome = Outcome.CANCELLED
-            elif anyio.current_effective_deadline() == -math.inf:
+            if cause is Cause.REQUEST:
+                outcome = Outcome.CANCELLED
+            elif cause is Cause.STOP:
                 self._close()  # the scheduler itself is cancelled, and may get to know of it after its runners
-                run.outcome = Outcome.CANCELLED
-                told = self._token.stop_requested
-                run.reason = "not over in time at the stop" if told else "the scheduler was cancelled"
+                outcome = Outcome.CANCELLED
+                stopping = self._token.stop_requested
+                run.reason = "not over in time at the stop" if stopping else "the scheduler was cancelled"
             else:
-                run.error = error
-                run.reason = "cancelled by somebody else"
-        job._last = run
-        self._conclude(job, run)
-        return cancelled or run._cancelled
+                shown = error
+                run.reason = "cancelled, but not by hostkit"
+        run.end(outcome, now, shown)
+        self._conclude(run)
+
+    def on_open_scope(self, run: RunRecord) -> None:
+        """Fail, as *run* has left a cancel scope open."""
+        name = run.scheduled_job.name
+        self._end_with(RuntimeError(f"job {name!r} has left a cancel scope or a task group open"))
+
+    def on_idle(self) -> None:
+        """Note that nothing is ready."""
 
     # Inside.
-
-    def _admit(self, job: ScheduledJob, reading: Reading) -> None:
-        (self._intervals if job._period else self._calendar).admit(job, reading)
-        if job._asked:
-            job._asked = False
-            self._request(job, Run(reading.time, reading))
-        if job._run_at_start:
-            self._take(job, Run(reading.time, reading), 0.0)
 
     async def _run_due(self) -> float:
         """Run what is due, and return when to look again."""
         reading = self._clock.read()
-        self._calendar.follow(reading)
+        self._wall_clock.follow_clock(reading)
+        self._detailed = self._log.detailed
         turn_ends = reading.time + TURN
         busy: list[Due[float] | Due[datetime]] = []
-        count = 0
-        for timeline in (self._intervals, self._calendar):
-            for due in timeline.due(reading):
+        count, submit = 0, self._executor.submit
+        for queue in (self._monotonic, self._wall_clock):
+            for due in queue.take_due(reading):
                 job, first, latest, late = due
-                if job._active:
+                if job.is_idle and first is latest and late <= job.latest_begin and not self.paused:
+                    run = RunRecord(job, latest, reading, reading.time - late + job.latest_begin)
+                    job.add_active(run)
+                    submit(run)
+                elif job.running:
                     busy.append(due)
-                elif first is latest and not job._paused and (job.grace is None or late <= job.grace):
-                    self._begin(job, Run(latest, reading))
                 else:
                     self._on_due(due, reading)
                 count += 1
@@ -180,99 +264,122 @@ class Engine:
 
     def _next_wake(self, reading: Reading) -> float:
         wake_at = math.inf
-        first = self._intervals.first()
+        first = self._monotonic.first()
         if first is not None:
             wake_at = first
-        nearest = self._calendar.first()
+        nearest = self._wall_clock.first()
         if nearest is not None:
             wake_at = min(wake_at, reading.time + min(LONGEST_WAIT, (nearest - reading.wall).total_seconds()))
         return max(wake_at, self._clock.time() + QUANTUM)
 
+    def _record(self, job: JobEntry, due: float | datetime, reading: Reading, late: float) -> RunRecord:
+        return RunRecord(job, due, reading, reading.time - late + job.latest_begin)
+
     def _on_due(self, due: Due[float] | Due[datetime], reading: Reading) -> None:
         job, first, latest, late = due
         if first != latest:
-            run = Run(first, reading)
-            missed = duration_in_words((reading.wall - run.planned).total_seconds())
-            self._leave_out(job, run, "paused" if job._paused else f"missed by {missed}, with all until the next")
-        self._take(job, Run(latest, reading), late)
+            run = RunRecord(job, first, reading)
+            missed = seconds_text((reading.wall - run.planned).total_seconds())
+            self._skip(run, self._pause_reason(job) or f"missed by {missed}, with all until the next")
+        self._take(job, self._record(job, latest, reading, late))
 
-    def _take(self, job: ScheduledJob, run: Run, late: float) -> None:
-        if job._paused:
-            self._leave_out(job, run, "paused")
-        elif job.grace is not None and late > job.grace:
-            self._leave_out(job, run, f"missed by {duration_in_words(late)}")
+    def _take(self, job: JobEntry, run: RunRecord) -> None:
+        reason = self._pause_reason(job)
+        if reason is not None:
+            self._skip(run, reason)
         else:
             self._request(job, run)
 
-    def _request(self, job: ScheduledJob, run: Run) -> None:
+    def _pause_reason(self, job: JobEntry) -> str | None:
+        if job.paused:
+            return "paused"
+        return "the scheduler is paused" if self.paused else None
+
+    def _request(self, job: JobEntry, run: RunRecord) -> None:
         """Have *run* begin, wait or be left out, as the job's overlap policy says."""
+        now = self._clock.time()
         if self._closed:
-            self._leave_out(job, run, STOPPING)
-        elif len(job._active) < job.concurrency:
-            self._begin(job, run)
+            self._skip(run, STOPPING)
+        elif now > run.begin_by:
+            self._skip(run, run.missed(now))
+        elif job.add_active_if_room(run):
+            self._executor.submit(run)
         elif job.overlap is Overlap.SKIP or job.overlap is Overlap.ALLOW:
-            self._leave_out(job, run, "still running")
-        elif job._waiting is not None:
-            self._leave_out(job, run, "still running, and one waits already")
+            self._skip(run, "still running")
+        elif job.waiting is not None:
+            self._skip(run, "still running, and one waits already")
         else:
-            job._waiting = run
+            job.waiting = run
             if job.overlap is Overlap.CANCEL_RUNNING:
-                job._active[0]._cancel("the next run was due")
+                running = job.records()[0]
+                running.cancel_requested = True
+                running.reason = "the next run was due"
+                self._executor.cancel(running)
 
-    def _begin(self, job: ScheduledJob, run: Run) -> None:
-        job._active = (*job._active, run)
-        self._runners.submit(job, run)
+    def _begin(self, job: JobEntry, run: RunRecord) -> None:
+        job.add_active(run)
+        self._executor.submit(run)
 
-    def _conclude(self, job: ScheduledJob, run: Run) -> None:
+    async def _call_on_failed(self, run: RunRecord) -> None:
+        """Hand a run that has failed to the user's hook."""
+        assert self._options.on_failed is not None
+        try:
+            answer = self._options.on_failed(run)
+            if isawaitable(answer):
+                await answer
+        except anyio.get_cancelled_exc_class():
+            raise
+        except BaseException as error:  # noqa: BLE001  # the user's hook meets the scheduler
+            self._log.log_hook_error(run.scheduled_job, error)
+            exit_request = classify(error)[1]
+            if exit_request is not None:
+                self._end_with(exit_request)
+
+    def _conclude(self, run: RunRecord) -> None:
         """Keep the record of a run that is over, and begin the one that waits for that."""
-        run._runner = None
-        active = job._active
-        job._active = () if len(active) == 1 else tuple(other for other in active if other is not run)
-        if job._history is None:
-            job._keep(run, self._history)
-        else:
-            job._history.append(run)
-        if self._log.detailed or run.outcome is not Outcome.SUCCEEDED:
-            self._log.tell(job, run)
-        if job._waiting is not None:
-            waiting, job._waiting = job._waiting, None
-            waiting._move_to(self._clock.read())
+        job = run.scheduled_job
+        job.record(run, self._options.history)
+        if run.outcome is not Outcome.SUCCEEDED:
+            if run.outcome is Outcome.SKIPPED:
+                self._log.log_skipped(run)
+            else:
+                self._log.log_run(run)
+            if run.outcome is Outcome.FAILED and self._options.on_failed is not None:
+                self._group.start_soon(self._call_on_failed, run, name=f"on_failed of job {job.name}")
+        elif self._detailed or job.skips is not None:
+            self._log.log_run(run)
+        if job.waiting is not None:
+            waiting, job.waiting = job.waiting, None
+            try:
+                waiting.rebase(self._clock.read())
+            except Exception as error:  # noqa: BLE001  # the user's clock
+                self._end_with(error)
             self._begin(job, waiting)
 
-    def _leave_out(self, job: ScheduledJob, run: Run, reason: str) -> None:
-        run.outcome = Outcome.SKIPPED
-        run.reason = reason
-        job._keep(run, self._history)
-        self._log.tell(job, run)
+    def _skip(self, run: RunRecord, reason: str) -> None:
+        """Leave out a run that has not been submitted."""
+        run.skip(reason)
+        run.scheduled_job.record(run, self._options.history)
+        self._log.log_skipped(run)
 
-    def _drop_waiting(self, job: ScheduledJob, reason: str) -> None:
-        if job._waiting is not None:
-            waiting, job._waiting = job._waiting, None
-            self._leave_out(job, waiting, reason)
+    def _drop_waiting(self, job: JobEntry, reason: str) -> None:
+        if job.waiting is not None:
+            waiting, job.waiting = job.waiting, None
+            self._skip(waiting, reason)
+
+    def _end_with(self, error: BaseException) -> None:
+        """End the scheduler with *error*, unless it ends with another one already."""
+        self._error = self._error or error
+        self._wakeup.set()
 
     def _close(self) -> None:
         """Begin nothing more."""
         self._closed = True
-        for job in self._jobs.values():
+        for job in list(self._jobs.values()):
             self._drop_waiting(job, STOPPING)
-        for job, run in self._runners.close():
-            job._active = tuple(other for other in job._active if other is not run)
-            self._leave_out(job, run, STOPPING)
-
-
-def _sort_out(error: BaseException) -> tuple[Exception | None, BaseException | None, bool]:
-    """Return what is an error of the job's, what asks for the end of the process, and whether it was cancelled."""
-    if isinstance(error, GeneratorExit):
-        raise error  # the event loop is gone, and this task with it
-    cancellation = anyio.get_cancelled_exc_class()
-    if isinstance(error, cancellation):
-        return None, None, True
-    if isinstance(error, Exception):
-        return error, None, False
-    if not isinstance(error, BaseExceptionGroup):
-        return None, error, False
-    failure, rest = error.split(Exception)
-    cancelled, exits = rest.split(cancellation) if rest is not None else (None, None)
-    while isinstance(exits, BaseExceptionGroup):
-        exits = exits.exceptions[0]
-    return failure, exits, cancelled is not None
+        left = list(self._executor.ready)
+        self._executor.ready.clear()
+        self._executor.close()
+        for run in left:
+            run.skip(STOPPING)
+            self._conclude(run)

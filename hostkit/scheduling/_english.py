@@ -43,19 +43,6 @@ def ordinal(number: int) -> str:
     return f"{number}{'th' if number % 100 in _TEENS else suffix}"
 
 
-def duration_in_words(seconds: float) -> str:
-    """Return ``12 s``, ``1 h 5 min``, ``2 d``: the two largest parts."""
-    if seconds < 60:  # noqa: PLR2004  # a minute
-        return f"{seconds:.3g} s"
-    parts = []
-    rest = round(seconds)
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
-        amount, rest = divmod(rest, size)
-        parts.append(f"{amount} {unit}" if amount else "")
-    first = next(index for index, part in enumerate(parts) if part)
-    return " ".join(filter(None, parts[first : first + 2]))
-
-
 def weekdays_english(days: tuple[int, ...], *, plural: bool = True) -> str:
     """Name weekdays: ``weekdays``, ``Mondays and Fridays``; ``Monday and Friday`` if not *plural*."""
     whole = {(0, 1, 2, 3, 4): "weekdays", (5, 6): "weekends", (0, 1, 2, 3, 4, 5, 6): "every day"}

@@ -64,7 +64,7 @@ class Every(Schedule):
     def _run_after(self, after: datetime) -> datetime | None:
         run = after + self._interval
         for _ in range(MOST_EXCLUDED):
-            if not self._excludes(run.date()):
+            if self._is_over(run) or not self._excludes(run.date()):
                 return run
             midnight = datetime.combine(run.date() + timedelta(days=1), time.min, UTC)
             # Whole steps, rounded up: the grid goes on over what is left out.

@@ -1,22 +1,18 @@
-"""A job of a scheduler: what runs when, how it is doing, and the handles to steer it."""
+"""A scheduled job and its runs, as users see them."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from inspect import signature
+from enum import StrEnum
+from types import MappingProxyType
 from typing import Protocol, TypedDict
 
-from hostkit._values.durations import Duration, to_seconds
-from hostkit._values.functions import is_async, is_generator, takes_token
+from hostkit._values.durations import Duration
+from hostkit.scheduling._clock import Reading
 from hostkit.scheduling._policies import Missed, Overlap
-from hostkit.scheduling._run_record import Run
 from hostkit.scheduling._schedule import Schedule
 
-Entry = tuple[float, int, "ScheduledJob"] | tuple[datetime, int, "ScheduledJob"]
-"""A job in the order in which jobs are due."""
-
 JobFunction = Callable[..., object]
-GRACE_OF_SKIP = 1.0
 
 
 class JobOptions(TypedDict, total=False):
@@ -34,16 +30,81 @@ class JobOptions(TypedDict, total=False):
     replace: bool
 
 
-class Owner(Protocol):
-    """The scheduler, as its jobs see it."""
+class Outcome(StrEnum):
+    """What came of a run.
 
-    def _next_run(self, job: "ScheduledJob") -> datetime | None: ...
-    def _run_now(self, job: "ScheduledJob") -> None: ...
-    def _remove(self, job: "ScheduledJob") -> None: ...
+    Attributes:
+        SUCCEEDED: The job has returned.
+        FAILED: It has raised an error, has exceeded its timeout, or was cancelled by something else than hostkit.
+        CANCELLED: The scheduler has cancelled it: at the end of a stop, or because the next run was due.
+        SKIPPED: It did not happen; the run's ``reason`` says why.
+    """
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    SKIPPED = "skipped"
+
+
+class Run:
+    """One run of a job, or one that did not happen; kept in the job's ``history``. For reading only.
+
+    A job function with a parameter named ``run`` is given the record of its own run: ``run.planned`` is the instant for
+    which it was planned, however late it begins.
+
+    Attributes:
+        scheduled_job: The job.
+        duration: How long it took in seconds, on the event loop's clock; None if it did not happen, or goes on.
+        outcome: What came of it; None while it waits or goes on.
+        reason: Why it did not happen or was cancelled, in a few words: ``still running``, ``missed by 12 s``,
+            ``paused``, ``when() said no``; None if there is nothing to say.
+        error: What it raised, or None.
+    """
+
+    # Ten thousand are made a second: the instants become datetimes only where they are read.
+    __slots__ = ("_began", "_due", "_reading", "duration", "error", "outcome", "reason", "scheduled_job")
+
+    scheduled_job: "ScheduledJob"
+    duration: float | None
+    outcome: Outcome | None
+    reason: str | None
+    error: BaseException | None
+    _began: float | None
+    _due: float | datetime
+    _reading: Reading
+
+    @property
+    def planned(self) -> datetime:
+        """When it was due: in the schedule's time zone; in UTC for an interval and for `ScheduledJob.run_now`."""
+        due = self._due
+        return due if isinstance(due, datetime) else self._reading.wall_at(due)
+
+    @property
+    def started(self) -> datetime | None:
+        """When it began, in UTC; None if it has not."""
+        return None if self._began is None else self._reading.wall_at(self._began)
+
+    def __repr__(self) -> str:
+        """Show what is known of it."""
+        fields = ("planned", "started", "duration", "outcome", "reason", "error")
+        return f"Run({', '.join(f'{name}={getattr(self, name)!r}' for name in fields)})"
+
+
+class JobOwner(Protocol):
+    """What a job asks of its scheduler."""
+
+    def next_run(self, job: "ScheduledJob") -> datetime | None:
+        """Return when *job* is due next."""
+
+    def run_now(self, job: "ScheduledJob") -> None:
+        """Have *job* run once, now."""
+
+    def remove(self, job: "ScheduledJob") -> None:
+        """Take *job* out."""
 
 
 class ScheduledJob:
-    """A job of a `Scheduler`, made by `Scheduler.add`. Its methods belong to the host's event loop.
+    """A job of a `Scheduler`, made by `Scheduler.add`. Any thread may use it, before, while and after the host runs.
 
     Attributes:
         name: Its name, unique in the scheduler.
@@ -59,24 +120,13 @@ class ScheduledJob:
 
     __slots__ = (
         "_active",
-        "_asked",
-        "_entry",
         "_history",
-        "_index",
-        "_is_async",
-        "_is_plain",
-        "_is_simple",
-        "_is_unrefined",
         "_last",
-        "_origin",
+        "_last_success",
+        "_other_counts",
         "_owner",
         "_paused",
-        "_period",
-        "_planned",
-        "_run_at_start",
-        "_takes_token",
-        "_waiting",
-        "_when",
+        "_succeeded",
         "concurrency",
         "function",
         "grace",
@@ -88,48 +138,23 @@ class ScheduledJob:
         "timeout",
     )
 
-    def __init__(  # noqa: PLR0913  # the options of Scheduler.add
-        self,
-        owner: Owner,
-        name: str,
-        function: JobFunction,
-        schedule: Schedule,
-        *,
-        overlap: Overlap,
-        concurrency: int,
-        missed: Missed,
-        grace: Duration | None,
-        timeout: Duration | None,
-        jitter: Duration,
-        when: Callable[[], object] | None,
-        run_at_start: bool,
-    ) -> None:
-        """Check what was given; see `Scheduler.add`."""
-        self.name = name
-        self.function = function
-        self.schedule = schedule
-        self.overlap = Overlap(overlap)
-        self.concurrency = concurrency
-        self.missed = Missed(missed)
-        self.grace = None if grace is None else to_seconds(grace, "grace")
-        if grace is None and missed is Missed.SKIP:
-            self.grace = GRACE_OF_SKIP
-        self.timeout = None if timeout is None else to_seconds(timeout, "timeout")
-        self.jitter = to_seconds(jitter, "jitter")
-        self._when = when
-        self._run_at_start = run_at_start
-        self._owner = owner
-        self._takes_token = _check_function(function)
-        self._is_async = is_async(function)
-        self._is_plain = self._is_async and not self._takes_token and timeout is None and when is None
-        self._check()
-        self._period = schedule.period or 0.0
-        self._is_unrefined = not schedule.excluded_dates and not schedule.excluded_schedules and schedule.end is None
-        self._is_simple = self._is_unrefined and not self.jitter
-        self._paused = self._asked = False
-        self._last: Run | None = None
-        self._history: deque[Run] | None = None
-        self._reset()
+    name: str
+    function: JobFunction
+    schedule: Schedule
+    overlap: Overlap
+    concurrency: int
+    missed: Missed
+    grace: float | None
+    timeout: float | None
+    jitter: float
+    _owner: JobOwner
+    _paused: bool
+    _active: tuple[Run, ...]
+    _succeeded: int
+    _other_counts: dict[Outcome, int] | None
+    _history: deque[Run] | None
+    _last: Run | None
+    _last_success: Run | None
 
     @property
     def paused(self) -> bool:
@@ -142,12 +167,17 @@ class ScheduledJob:
         return len(self._active)
 
     @property
+    def runs(self) -> tuple[Run, ...]:
+        """The runs that go on, the oldest first."""
+        return self._active
+
+    @property
     def next_run(self) -> datetime | None:
         """When it is due next, in the schedule's time zone; None if paused, removed or at the end of its schedule.
 
         Without a running scheduler: as if that were started now.
         """
-        return None if self._paused else self._owner._next_run(self)
+        return None if self._paused else self._owner.next_run(self)
 
     @property
     def last_run(self) -> Run | None:
@@ -155,9 +185,21 @@ class ScheduledJob:
         return self._last
 
     @property
+    def last_success(self) -> Run | None:
+        """The last run that has succeeded, or None."""
+        return self._last_success
+
+    @property
     def history(self) -> tuple[Run, ...]:
         """The last runs that are over, and those that did not happen, the oldest first."""
         return () if self._history is None else tuple(self._history)
+
+    @property
+    def counts(self) -> Mapping[Outcome, int]:
+        """How many runs had each outcome since the job was added, those that have left the history included."""
+        counts = dict.fromkeys(Outcome, 0) | (self._other_counts or {})
+        counts[Outcome.SUCCEEDED] = self._succeeded
+        return MappingProxyType(counts)
 
     def pause(self) -> None:
         """Leave out every run that is due from now on, until `resume`; one that goes on goes on."""
@@ -170,84 +212,18 @@ class ScheduledJob:
     def run_now(self) -> None:
         """Have it run once now, as if it were due, also when it is paused; ``overlap`` and ``when`` hold.
 
-        Without a running scheduler: as soon as that is started.
+        Without a running scheduler: as soon as that is started. From another thread it begins as soon as the event loop
+        gets to it.
 
         Raises:
             ValueError: It was removed.
         """
-        self._owner._run_now(self)
+        self._owner.run_now(self)
 
     def remove(self) -> None:
         """Take it out of the scheduler; a run that goes on goes on. Calling it twice is fine."""
-        self._owner._remove(self)
+        self._owner.remove(self)
 
     def __repr__(self) -> str:
         """Show name and schedule."""
         return f"<ScheduledJob {self.name!r}: {self.schedule}>"
-
-    def _reset(self) -> None:
-        """Forget what belongs to one life of the scheduler."""
-        self._active: tuple[Run, ...] = ()
-        self._waiting: Run | None = None
-        self._entry: Entry | None = None
-        self._planned: datetime | None = None
-        # Where the grid of an interval begins, on the event loop's clock, and which of its places is next.
-        self._origin = 0.0
-        self._index = 0
-
-    def _keep(self, run: Run, limit: int) -> None:
-        """Take *run* into the history, which is made at the first one."""
-        if self._history is None:
-            self._history = deque(maxlen=limit)
-        self._history.append(run)
-
-    def _check(self) -> None:
-        if not isinstance(self.schedule, Schedule):
-            message = f"schedule must be an Every, Daily, Weekly, Monthly or Cron, got {self.schedule!r}"
-            raise TypeError(message)
-        if isinstance(self.concurrency, bool) or not isinstance(self.concurrency, int):
-            message = f"concurrency must be a whole number, got {self.concurrency!r}"
-            raise TypeError(message)
-        if (self.concurrency > 1) is not (self.overlap is Overlap.ALLOW) or self.concurrency < 1:
-            message = (
-                "concurrency is for overlap=Overlap.ALLOW, and must be at least 2 there (how many runs may go on at a "
-                f"time), got {self.overlap!s} with {self.concurrency!r}"
-            )
-            raise ValueError(message)
-        if self.overlap is Overlap.CANCEL_RUNNING and not self._is_async:
-            message = f"a function that runs in a thread cannot be cancelled: {self.function!r}; take another overlap"
-            raise ValueError(message)
-        if self.timeout == 0:
-            message = "timeout must be more than 0 seconds"
-            raise ValueError(message)
-        if self.schedule.period is not None and self.jitter >= self.schedule.period:
-            message = f"jitter must be less than the interval of {self.schedule.period:g} s, got {self.jitter:g}"
-            raise ValueError(message)
-        if self._when is not None and not callable(self._when):
-            message = f"when must be a function without parameters, got {self._when!r}"
-            raise TypeError(message)
-
-
-def _check_function(function: JobFunction) -> bool:
-    """Return whether *function* takes the token.
-
-    Raises:
-        TypeError: It cannot be called like that.
-    """
-    if not callable(function):
-        message = f"a job must be a function, got {function!r}"
-        raise TypeError(message)
-    if is_generator(function):
-        message = f"{function!r} cannot be a job: it is a generator, and nothing would run it"
-        raise TypeError(message)
-    try:
-        parameters = signature(function)
-    except ValueError:
-        return False  # one of those written in C that do not tell
-    with_token = takes_token(function)
-    try:
-        parameters.bind(*([None] if with_token else []))
-    except TypeError as error:
-        message = f"{function!r} cannot be a job: {error}; its only parameter must be stopping_token"
-        raise TypeError(message) from None
-    return with_token

@@ -1,81 +1,139 @@
-"""The log lines of a scheduler: one for each run, none below the host's log level."""
+"""What a scheduler says of its runs: log lines, none below the host's level, and events for the host's listeners."""
 
+from collections.abc import Callable
 from contextvars import copy_context
-from typing import TYPE_CHECKING
+from functools import partial
 
-from hostkit._config.log_level import log_level
+from hostkit._config.logging import LEVELS, log
+from hostkit._config.service_context import service_context
 from hostkit._values.text import repr_of
-from hostkit.scheduling._run_record import Outcome, Run
+from hostkit.events import RunFinished, RunSkipped
+from hostkit.scheduling._clock import seconds_text
+from hostkit.scheduling._entry import JobEntry, RunRecord, Skips
+from hostkit.scheduling._job import Outcome
 
-if TYPE_CHECKING:
-    from hostkit.scheduling._job import ScheduledJob
-
-DEBUG, INFO, ERROR = 10, 20, 40
-_LEVELS = {
-    Outcome.SUCCEEDED: ("DEBUG", DEBUG),
-    Outcome.SKIPPED: ("INFO", INFO),
-    Outcome.CANCELLED: ("INFO", INFO),
-    Outcome.FAILED: ("ERROR", ERROR),
+LEVEL_OF = {
+    Outcome.SUCCEEDED: "DEBUG",
+    Outcome.SKIPPED: "INFO",
+    Outcome.CANCELLED: "INFO",
+    Outcome.FAILED: "ERROR",
 }
+REPEAT_EVERY = 60.0
+"""Seconds between two lines of what happens again and again."""
 
 
 class RunLog:
-    """Tells of runs, in the context of the scheduler: loguru then knows its name."""
+    """Reports the runs of one lifecycle of a scheduler, in its own context: loguru then knows the scheduler's name."""
 
-    def __init__(self) -> None:
-        """Take the log level of the host that runs the scheduler."""
-        self._lowest = log_level.get()
-        self.detailed = self._lowest <= DEBUG
-        """Whether a run that went well makes a line; it is the most frequent case, and need not be told of else."""
-
-    def tell(self, job: "ScheduledJob", run: Run) -> None:
-        """Write the line of a run that is over, or did not happen."""
-        assert run.outcome is not None
-        level, number = _LEVELS[run.outcome]
-        if number < self._lowest:
-            return
-        from loguru import logger
-
-        message = f"job {{}} {run.outcome}"
-        parts: list[object] = [job.name]
-        if run.duration is not None:
-            message += " after {:.3g} s"
-            parts.append(run.duration)
-        for part in (run.reason, None if run.error is None else repr_of(run.error)):
-            if part:
-                message += ": {}"
-                parts.append(part)
-        logger.opt(exception=run.error).log(level, message, *parts)
-
-    def tell_late(self, job: "ScheduledJob") -> None:
-        """Say that a thread has not returned in time."""
-        if self._lowest > ERROR:
-            return
-        from loguru import logger
-
-        logger.error(
-            "job {} has not returned within its timeout of {:g} s; it goes on in its thread", job.name, job.timeout
-        )
-
-
-class Notes:
-    """What a job's token has to say, whoever asks for the stop."""
-
-    def __init__(self, name: str) -> None:
-        """Speak of the job of this name, in the current context: loguru knows the scheduler's name there."""
-        self._name = name
+    def __init__(self, time: Callable[[], float]) -> None:
+        """Take what the host says of its service."""
+        self._service = service_context.get()
+        self._lowest = self._service.log_level
         self._context = copy_context()
+        self._time = time
 
-    def note_ignored_stop(self) -> None:
-        """Say that the job goes on sleeping after the stop."""
+    @property
+    def detailed(self) -> bool:
+        """Whether a run that went well, which is the most frequent case, has to be reported."""
+        return self._lowest <= LEVELS["DEBUG"] or self._service.detailed
+
+    def log_run(self, run: RunRecord) -> None:
+        """Report a run that is over."""
+        job, outcome = run.scheduled_job, run.outcome
+        assert outcome is not None
+        if job.skips is not None:
+            self._log_end_of_skips(job)
+        level = LEVEL_OF[outcome]
+        if LEVELS[level] >= self._lowest:
+            message, parts = f"job {{}} {outcome}", [job.name]
+            if run.duration is not None:
+                message += " after {}"
+                parts.append(seconds_text(run.duration))
+            for part in (run.reason, None if run.error is None else repr_of(run.error)):
+                if part:
+                    message += ": {}"
+                    parts.append(part)
+            self._write(level, message, *parts, error=run.error, fields=_fields(run))
+        if self._service.detailed:
+            started = run.started
+            if started is None or run.duration is None:
+                self._emit_skipped(run)
+            else:
+                facts = (job.name, str(outcome), run.planned, started, run.duration, run.error)
+                self._service.emit(RunFinished(self._time(), self._service.name, *facts))
+
+    def log_skipped(self, run: RunRecord) -> None:
+        """Report a run that did not happen: in full the first time, and then at most once a minute, with a count."""
+        if self._service.detailed:
+            self._emit_skipped(run)
+        if self._lowest > LEVELS["INFO"]:
+            return
+        now, job, reason = self._time(), run.scheduled_job, run.reason or ""
+        skips = job.skips
+        if skips is None or not skips.is_repeated_by(reason, now):
+            job.skips = Skips(reason, now)
+            self._write("INFO", "job {} skipped: {}", job.name, reason, fields=_fields(run))
+            return
+        skips.count += 1
+        skips.last = now
+        if now - skips.logged >= REPEAT_EVERY:
+            text = f"{_times_text(skips.count)} in {seconds_text(now - skips.logged)}"
+            fields = _fields(run) | {"count": skips.count}
+            self._write("INFO", "job {} skipped again ({}): {}", job.name, text, reason, fields=fields)
+            skips.count, skips.logged = 0, now
+
+    def log_late_thread(self, job: JobEntry) -> None:
+        """Report that a thread has not returned within the job's timeout."""
+        message = "job {} has not returned within its timeout of {:g} s; it goes on in its thread"
+        self._write("ERROR", message, job.name, job.timeout, fields={"job": job.name})
+
+    def log_ignored_stop(self, job: JobEntry) -> None:
+        """Report that a job goes on sleeping after the stop."""
         message = "job {} goes on although it was asked to stop: sleep() has returned True, leave the loop then"
-        self._say("WARNING", message, self._name)
+        self._write("WARNING", message, job.name, fields={"job": job.name})
 
-    def note_callback_error(self, error: BaseException) -> None:
-        """Say that an ``on_stop`` callback of the job failed."""
-        self._say("ERROR", "on_stop callback of job {} failed: {}", self._name, repr_of(error), error=error)
+    def log_callback_error(self, job: JobEntry, error: BaseException) -> None:
+        """Report that an ``on_stop`` callback of a job failed."""
+        message = "on_stop callback of job {} failed: {}"
+        self._write("ERROR", message, job.name, repr_of(error), error=error, fields={"job": job.name})
 
-    def _say(self, level: str, message: str, *parts: object, error: BaseException | None = None) -> None:
-        from loguru import logger
+    def log_hook_error(self, job: JobEntry, error: BaseException) -> None:
+        """Report that ``on_failed`` failed."""
+        message = "on_failed of job {} failed: {}"
+        self._write("ERROR", message, job.name, repr_of(error), error=error, fields={"job": job.name})
 
-        self._context.copy().run(logger.opt(exception=error).log, level, message, *parts)
+    def _log_end_of_skips(self, job: JobEntry) -> None:
+        skips, now = job.skips, self._time()
+        if skips is not None and now - skips.last >= REPEAT_EVERY:
+            job.skips = None
+            if skips.count:
+                message = "job {} is no longer skipped; {} more since the last line: {}"
+                fields = {"job": job.name, "count": skips.count}
+                self._write("INFO", message, job.name, skips.count, skips.reason, fields=fields)
+
+    def _emit_skipped(self, run: RunRecord) -> None:
+        facts = (run.scheduled_job.name, run.planned, run.reason or str(run.outcome))
+        self._service.emit(RunSkipped(self._time(), self._service.name, *facts))
+
+    def _write(
+        self,
+        level: str,
+        message: str,
+        *parts: object,
+        fields: dict[str, object],
+        error: BaseException | None = None,
+    ) -> None:
+        if LEVELS[level] >= self._lowest:
+            line = partial(log, level, message, *parts, service=self._service.name, error=error, fields=fields)
+            self._context.copy().run(line)
+
+
+def _fields(run: RunRecord) -> dict[str, object]:
+    fields: dict[str, object] = {"job": run.scheduled_job.name, "planned": run.planned.isoformat()}
+    if run.duration is not None:
+        fields["duration"] = run.duration
+    return fields
+
+
+def _times_text(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"

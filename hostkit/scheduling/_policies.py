@@ -1,4 +1,4 @@
-"""What a scheduler does when a run is due while one is running, or comes too late."""
+"""What a scheduler does when a run is due while another one is running, or comes too late."""
 
 from enum import StrEnum
 
@@ -22,8 +22,8 @@ class Overlap(StrEnum):
 class Missed(StrEnum):
     """What happens to runs that could not begin when they were due.
 
-    The event loop was blocked, the machine was suspended, or somebody has set the clock. A job is late when its latest
-    run should have begun longer than ``grace`` ago.
+    The event loop was blocked, the machine was suspended, or the clock was set. A run is late when it begins longer
+    than ``grace`` after it was due.
 
     Attributes:
         RUN_ONCE: One run makes up for all that were missed, however many; with a ``grace``, unless it would be later.

@@ -76,7 +76,7 @@ class Schedule(ABC):
     def next_after(self, instant: datetime) -> datetime | None:
         """Return the first run strictly after *instant*, in the schedule's time zone.
 
-        To tell which of two runs comes first, compare them in UTC: Python compares two datetimes of one zone by
+        To see which of two runs comes first, compare them in UTC: Python compares two datetimes of one zone by
         what the clock shows, which is wrong in the hour that a clock shows twice.
 
         Args:
@@ -185,8 +185,12 @@ class Schedule(ABC):
             return None  # Past the year 9999 there is no datetime.
         return None if run is None or (self.end is not None and run >= self.end) else run
 
+    def _is_over(self, on: date) -> bool:
+        """Return whether *on* is surely past the end, in every zone: no search goes on from there."""
+        return self.end is not None and on.toordinal() > self.end.toordinal() + 2
+
     def _excludes(self, on: date) -> bool:
-        return on in self.excluded_dates or any(other._plans(on) for other in self.excluded_schedules)
+        return on in self.excluded_dates or any(other._plans(on) for other in self.excluded_schedules)  # noqa: SLF001  # another schedule's
 
     def _refinements_english(self, zone: str) -> str:
         text = ""
@@ -195,7 +199,7 @@ class Schedule(ABC):
             dates = [f"{len(dates)} dates from {dates[0]} to {dates[-1]}"]
         for other in sorted(self.excluded_schedules, key=repr):
             abroad = f" ({other.tz})" if other.tz != self.tz else ""
-            dates.append(other._dates_english() + abroad + other._refinements_english(other.tz))
+            dates.append(other._dates_english() + abroad + other._refinements_english(other.tz))  # noqa: SLF001  # another schedule's
         if dates:
             text += f", except {in_words(dates)}"
         if self.end is not None:
@@ -206,7 +210,7 @@ class Schedule(ABC):
 
     def _with(self, **changes: object) -> Self:
         refined = copy(self)
-        refined._set(**changes)
+        refined._set(**changes)  # noqa: SLF001  # a copy's, before anyone has it
         return refined
 
     def _set(self, **values: object) -> None:
@@ -245,7 +249,7 @@ class CalendarSchedule(Schedule):
         for _ in range(MOST_EXCLUDED):
             found = self._first_local(local)
             # Here and not among the instants: a run that a clock change moves belongs to the date of its plan.
-            if found is None or not self._excludes(found.date()):
+            if found is None or self._is_over(found) or not self._excludes(found.date()):
                 return found
             local = datetime.combine(found.date(), time.max)
         return None
@@ -262,9 +266,19 @@ class CalendarSchedule(Schedule):
         except OverflowError:
             return None  # Past the year 9999 there is no date.
 
+    def _runs_on(self, on: date) -> bool:
+        """Return whether it runs on the date *on*, as if nothing were excluded."""
+        try:
+            return self._first_date(on) == on
+        except OverflowError:
+            return False
+
     def _plans(self, on: date) -> bool:
         """Return whether it plans a run for the date *on*."""
-        local = None if self._excludes(on) else self._first_local(datetime.combine(on, time.min))
+        # Asked of thousands of dates in a row: no search for the next date, which may be years away.
+        if not self._runs_on(on) or self._excludes(on):
+            return False
+        local = self._first_local(datetime.combine(on, time.min))
         try:
             while local is not None and local.date() == on:
                 if not self._shown or is_shown(local, self._zone):

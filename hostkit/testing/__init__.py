@@ -2,7 +2,8 @@
 
 from hostkit.testing._manual_token import ManualStoppingToken, ManualThreadStoppingToken
 from hostkit.testing._recorder import Recorder
-from hostkit.testing._virtual_time import DeadlockError, virtual_time
+from hostkit.testing._virtual_time import virtual_time
+from hostkit.testing._waiting import DeadlockError
 from hostkit.testing._wall_clock import FakeWallClock
 
 __all__ = [

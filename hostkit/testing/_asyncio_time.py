@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 from anyio import NoEventLoopError, to_thread
 
-from hostkit._execution.daemon_thread import any_call_runs
+from hostkit._execution.daemon_thread import awaited_call_runs as any_call_runs
 from hostkit.testing import _waiting
-from hostkit.testing._virtual_time import DeadlockError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +55,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
             self._executor_calls -= 1
 
     def calls_in_threads(self) -> bool:
-        """Tell whether a task waits for a call in a worker thread."""
+        """Return whether a task waits for a call in a worker thread."""
         if any_call_runs():
             return True
         try:
@@ -68,7 +67,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def next_timer(self) -> float:
         """Return when the next timer is due, infinity if there is none."""
-        # asyncio has no public door to its timers, and `now + timeout` would miss the instant by a rounding error.
+        # asyncio has no public way to its timers, and `now + timeout` would miss the instant by a rounding error.
         timers: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]
         return timers[0].when() if timers else math.inf
 
@@ -105,5 +104,5 @@ class _JumpingSelector(selectors.DefaultSelector):
             events = super().select(_waiting.PATIENCE)
         if not events:
             tasks = asyncio.all_tasks(self._loop)
-            raise DeadlockError(_waiting.waiting((task.get_name(), task.get_coro()) for task in tasks))
+            raise _waiting.DeadlockError(_waiting.waiting((task.get_name(), task.get_coro()) for task in tasks))
         return events

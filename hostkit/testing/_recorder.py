@@ -1,4 +1,4 @@
-"""A listener that keeps what a host tells."""
+"""A listener that keeps the events of a host."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Recorder:
         assert recorder.of(ServiceFailed) == []
 
     Attributes:
-        events: The events, in the order in which they were told.
+        events: The events, in the order in which they came.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,10 @@ class Recorder:
         ]
 
     def names(self) -> list[str]:
-        """Return the events in words: ``"host started"``, ``"stop requested"``, ``"web started"`` (a service's)."""
+        """Return the events in words: ``"host started"``, ``"web started"`` (a service's).
+
+        Those of a run or a job name it, not its service: ``"nightly-report finished"``.
+        """
         return [_in_words(event) for event in self.events]
 
     def assert_order(self, *names: str) -> None:
@@ -66,13 +69,13 @@ class Recorder:
         Raises:
             AssertionError: One of them did not come, or not after the one before it; the message shows all that came.
         """
-        told = self.names()
+        names_seen = self.names()
         position = 0
         for count, name in enumerate(names):
-            if name not in told[position:]:
+            if name not in names_seen[position:]:
                 place = f" after {names[count - 1]!r}" if count else ""
-                raise AssertionError(_complaint(f"no {name!r}{place}", told))
-            position = told.index(name, position) + 1
+                raise AssertionError(_complaint(f"no {name!r}{place}", names_seen))
+            position = names_seen.index(name, position) + 1
 
     def clear(self) -> None:
         """Forget what came so far."""
@@ -81,9 +84,10 @@ class Recorder:
 
 def _in_words(event: HostEvent) -> str:
     *first, last = re.findall("[A-Z][a-z]+", type(event).__name__)
-    subject = event.service if isinstance(event, ServiceEvent) else " ".join(first).lower()
+    # A run or a job has a name of its own.
+    subject = getattr(event, "job", event.service) if isinstance(event, ServiceEvent) else " ".join(first).lower()
     return f"{subject} {last.lower()}"
 
 
-def _complaint(what: str, told: Sequence[str]) -> str:
-    return "\n  ".join([f"{what}; the events were:", *(told or ["(none)"])])
+def _complaint(what: str, seen: Sequence[str]) -> str:
+    return "\n  ".join([f"{what}; the events were:", *(seen or ["(none)"])])

@@ -1,4 +1,4 @@
-"""Virtual time on trio: its own mock clock, and somebody who watches when it may jump."""
+"""Virtual time on trio: its own mock clock, and an instrument that watches when it may jump."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 import trio
 from trio.testing import MockClock, active_thread_count
 
-from hostkit._execution.daemon_thread import any_call_runs
+from hostkit._execution.daemon_thread import awaited_call_runs as any_call_runs
 from hostkit.testing import _waiting
-from hostkit.testing._virtual_time import DeadlockError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +32,7 @@ class Watcher(trio.abc.Instrument):
 
     def __init__(self, clock: MockClock) -> None:
         """Watch over *clock*."""
-        self.deadlock: DeadlockError | None = None
+        self.deadlock: _waiting.DeadlockError | None = None
         self._clock = clock
         self._threads_before = frozenset[threading.Thread]()
         self._idle_since: float | None = None
@@ -46,7 +45,7 @@ class Watcher(trio.abc.Instrument):
         self._awake()
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:  # noqa: ARG002  # trio's signature
-        """Note that something happens."""
+        """Begin to be patient anew: something happens."""
         self._awake()
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:  # noqa: ARG002  # trio's signature
@@ -69,7 +68,7 @@ class Watcher(trio.abc.Instrument):
         if _waits_for_outside(statistics) or _calls_in_threads():
             self._jump_after(math.inf)
         elif self._has_been_patient():
-            self.deadlock = DeadlockError(_waiting.waiting(_tasks()))
+            self.deadlock = _waiting.DeadlockError(_waiting.waiting(_tasks()))
             trio.lowlevel.spawn_system_task(self._fail)
 
     def _awake(self) -> None:

@@ -1,30 +1,5 @@
 """Virtual time: hours of waiting in milliseconds, to the exact second."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from hostkit._values.errors import HostkitError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-
-class DeadlockError(HostkitError):
-    """Raised on virtual time when every task waits and nothing can wake one.
-
-    In real time the test would hang.
-
-    Attributes:
-        waiting: The tasks, each with the line where it waits.
-    """
-
-    def __init__(self, waiting: Sequence[str]) -> None:
-        """List who waits, and where."""
-        tasks = "".join(f"\n  {task}" for task in waiting)
-        super().__init__(f"every task waits and nothing can wake one, so virtual time cannot go on:{tasks}")
-        self.waiting = tuple(waiting)
-
 
 def virtual_time(backend: str) -> tuple[str, dict[str, object]]:
     """Return a value for anyio's ``anyio_backend`` fixture: tests run on a clock that jumps.

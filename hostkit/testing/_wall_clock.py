@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
-import anyio
+from hostkit._execution.event_loop import EventLoop, loop_is_running
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class FakeWallClock:
@@ -24,14 +28,11 @@ class FakeWallClock:
             message = f"the start must be an aware datetime, got {start!r}"
             raise ValueError(message)
         self._shown = start.astimezone(UTC)
-        self._began: float | None = None
+        self._time: Callable[[], float] | None = None
+        self._began = 0.0
 
     def now(self) -> datetime:
-        """Return the time it shows, aware, in UTC.
-
-        Raises:
-            NoEventLoopError: It already goes with an event loop, but this is not a task of one; a worker thread, say.
-        """
+        """Return the time it shows, aware, in UTC; from any thread."""
         return self._shown + timedelta(seconds=self._elapsed())
 
     def step(self, by: timedelta | float) -> None:
@@ -43,12 +44,9 @@ class FakeWallClock:
         self._shown += by if isinstance(by, timedelta) else timedelta(seconds=by)
 
     def _elapsed(self) -> float:
-        try:
-            now = anyio.current_time()
-        except anyio.NoEventLoopError:
-            if self._began is not None:
-                raise
-            return 0
-        if self._began is None:
-            self._began = now
-        return now - self._began
+        if self._time is None:
+            if not loop_is_running():
+                return 0
+            self._time = EventLoop().time
+            self._began = self._time()
+        return self._time() - self._began

@@ -20,7 +20,8 @@ import pytest
 
 from hostkit.testing._manual_token import ManualStoppingToken
 from hostkit.testing._recorder import Recorder
-from hostkit.testing._virtual_time import DeadlockError, virtual_time
+from hostkit.testing._virtual_time import virtual_time
+from hostkit.testing._waiting import DeadlockError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -48,7 +49,7 @@ def recorder() -> Recorder:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
-    """Tell of the deadlock where trio shows only the cancellation that came of it."""
+    """Report the deadlock where trio shows only the cancellation that came of it."""
     try:
         return (yield)
     except BaseException as error:

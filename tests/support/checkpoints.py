@@ -5,13 +5,13 @@ from collections.abc import Awaitable, Callable
 import anyio
 from anyio import CancelScope, create_task_group, current_time
 
-from hostkit import StoppingToken
+from hostkit._tokens.stopping_token import StoppingSource
 
 
-async def stop_at(token: StoppingToken, instant: float) -> None:
+async def stop_at(token: StoppingSource, instant: float) -> None:
     """Set the token at an instant of the event loop's clock."""
     await anyio.sleep(instant - current_time())
-    token._set()
+    token.request_stop()
 
 
 async def gives_others_a_turn(step: Callable[[], Awaitable[object]]) -> bool:

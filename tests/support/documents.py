@@ -4,6 +4,8 @@ A block in an HTML comment (``<!-- invisible-code-block: python ... -->``) belon
 what a test adds to a program that a reader sees.
 """
 
+import re
+import shlex
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,7 +36,37 @@ class Block(NamedTuple):
     @property
     def name(self) -> str:
         """A name for a test."""
-        return f"{self.path.stem if self.path.parent != ROOT else self.path.name}:{self.section or self.line}"
+        folder, stem = self.path.parent, self.path.stem
+        page = self.path.name if folder == ROOT else folder.name if stem == "index" else stem
+        return f"{page}:{self.section or self.line}"
+
+    @property
+    def is_test(self) -> bool:
+        """Whether pytest runs it."""
+        return "def test_" in self.text or "@pytest" in self.text
+
+    @property
+    def file_name(self) -> str:
+        """The name that its first line says it is saved under, as the blocks beside it import it; else ``app.py``."""
+        found = re.match(r"# (\w+\.py)\n", self.text)
+        return found[1] if found else "app.py"
+
+
+class Session(NamedTuple):
+    """What a page shows of a terminal.
+
+    Attributes:
+        block: The block on the page.
+        program: The block that is run.
+        command: The words after the prompt.
+        output: The lines that it prints; ``^C`` is typed. At the first line of a status it gets SIGUSR1. After ``…`` it
+            prints more, which is not shown.
+    """
+
+    block: Block
+    program: Block
+    command: list[str]
+    output: list[str]
 
 
 def blocks(path: Path, language: str = "python") -> list[Block]:
@@ -50,6 +82,23 @@ def blocks(path: Path, language: str = "python") -> list[Block]:
     return found
 
 
+def sessions(path: Path) -> list[Session]:
+    """Return what a page shows of a terminal that runs ``app.py`` or the like, each with the program before it.
+
+    For pytest that is the last test, for all others the last block that is none.
+    """
+    programs = sorted([*blocks(path), *blocks(path, "py")], key=lambda block: block.line)
+    found = []
+    for block in blocks(path, "console"):
+        command, *output = block.text.splitlines()
+        _, word, *arguments = shlex.split(command)
+        if word in ("hostkit", "python", "pytest") and any(argument.endswith(".py") for argument in arguments):
+            before = [program for program in programs if program.line < block.line]
+            program = [program for program in before if program.is_test == (word == "pytest")][-1]
+            found.append(Session(block, program, [word, *arguments], output))
+    return found
+
+
 def docstring_blocks(path: Path) -> list[Block]:
     """Return the blocks of Python in the docstrings of a module."""
     document = PythonDocStringDocument.parse(str(path), rest.CodeBlockParser("python", evaluator=_nothing))
@@ -57,7 +106,8 @@ def docstring_blocks(path: Path) -> list[Block]:
 
 
 def _section(before: str) -> str:
-    titles = [line.strip("# ") for line in before.splitlines() if line.startswith("#") and not line.startswith("#!")]
+    text = re.sub(r"^```.*?^```$", "", before, flags=re.MULTILINE | re.DOTALL)  # comments are no headings
+    titles = [line.strip("# ") for line in text.splitlines() if line.startswith("#")]
     return titles[-1] if titles else ""
 
 

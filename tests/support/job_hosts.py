@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio import current_time
@@ -10,6 +11,9 @@ from puppet import QUIET
 from hostkit import Backoff, Host, HostBuilder, HostedService
 from hostkit.jobs import Job, JobQueue, JobState, Retry
 from hostkit.jobs._retry import Errors
+
+if TYPE_CHECKING:
+    from loguru import Record
 
 ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.LOST})
 
@@ -35,6 +39,11 @@ async def hosted(queue: JobQueue, *later: HostedService) -> AsyncIterator[Host]:
         builder.add_service(service)
     async with builder.build() as host:
         yield host
+
+
+def of_a_queue(record: "Record") -> bool:
+    """Return whether a line of the log is a queue's."""
+    return "queue" in record["extra"]
 
 
 class Diary:

@@ -10,7 +10,7 @@ import anyio
 from job_hosts import again
 
 from hostkit import BackgroundService, HostBuilder, HostOptions, StoppingToken
-from hostkit.jobs import Job, JobQueue, QueueFullError
+from hostkit.jobs import Job, JobQueue, JobState, QueueFullError
 
 BACKEND, TIMEOUT = sys.argv[1], float(sys.argv[2])
 REQUEST: ContextVar[int] = ContextVar("request")
@@ -59,8 +59,7 @@ class Producer(BackgroundService):
         global accepted  # noqa: PLW0603  # likewise
         chance = random.Random(1)  # noqa: S311  # the same load each time
         number = 0
-        sys.stdout.write("started\n")
-        sys.stdout.flush()
+        said = False
         while not stopping_token.stop_requested:
             number += 1
             REQUEST.set(number)
@@ -82,6 +81,11 @@ class Producer(BackgroundService):
                     except QueueFullError:
                         await queue.enqueue(short)
             accepted += 1
+            counts = queue.counts
+            if not said and accepted > 200 and done and counts[JobState.FAILED] and counts[JobState.CANCELLED]:
+                said = True
+                sys.stdout.write("everything has happened\n")
+                sys.stdout.flush()
             if kind == 4:  # the one to be cancelled
                 await anyio.sleep(0.001)
                 job.cancel()

@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -37,6 +38,7 @@ def serve(orders: socket.socket) -> Sequence[str]:
     for backend in ("asyncio", "trio", "uvloop"):
         if backend == "asyncio" or find_spec(backend):
             warm_up(backend)
+    import_module("loguru")
     gc.collect()
     gc.freeze()  # or the first collection of every child would copy all memory
     while True:

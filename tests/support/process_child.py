@@ -18,6 +18,8 @@ from typing import Protocol, Self
 
 import pytest
 
+from hostkit._process.signals import REPEAT_INTERVAL
+
 APP = Path(__file__).with_name("process_app.py")
 # Far beyond what any child needs on a busy machine: only one that hangs reaches it.
 BOUND = 30.0
@@ -80,6 +82,7 @@ class Child:
         for descriptor, name in streams.items():
             self._selector.register(descriptor, selectors.EVENT_READ, name)
         self._code: int | None = None
+        self._next_signal = 0.0
 
     def __enter__(self) -> Self:
         """Return the child."""
@@ -123,9 +126,11 @@ class Child:
         return next(line for line in self._text("output").splitlines() if line.startswith(start))
 
     def send(self, *numbers: int, to: int | None = None) -> None:
-        """Send signals, *to* a child of the child if given; of several, none waits until the one before is heard."""
+        """Send signals, *to* a child of the child if given, each when it counts as one more than those before."""
         for number in numbers:
+            time.sleep(max(0.0, self._next_signal - time.monotonic()))
             os.kill(to or self.pid, number)
+            self._next_signal = time.monotonic() + REPEAT_INTERVAL + 0.1
 
     @property
     def alive(self) -> bool:

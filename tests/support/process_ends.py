@@ -10,8 +10,9 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 from process_hosts import build, case, options, patient, wait_for_stop
-from process_suspects import FOREVER, Neighbour, say
+from process_suspects import FOREVER, Neighbour, say, work_in_pool
 
 from hostkit import (
     BackgroundService,
@@ -321,3 +322,143 @@ def run_async_in_thread(backend: str) -> None:
     thread.start()
     thread.join()
     say(f"returned {codes}")
+
+
+@case
+def delayed(backend: str) -> None:
+    """Stop a while after the first signal."""
+
+    async def watcher(stopping_token: StoppingToken) -> None:
+        say("ready")
+        while not host.lifetime.stop_reason:
+            await anyio.sleep(0.01)
+        say(f"announced, ready {host.status().ready}, state {host.lifetime.state}")
+        await stopping_token.wait()
+        say("stopping")
+        await anyio.sleep(FOREVER)
+
+    host = build(patient(backend, stop_delay=60), watcher)
+    host.run()
+
+
+@case
+def takes_signals(backend: str, kind: str) -> None:
+    """Have a library with signal handlers of its own inside a service, which ends at the first signal."""
+
+    async def bot(stopping_token: StoppingToken) -> None:
+        if kind == "loop":
+            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+                say("bot has the signals")
+                async for number in received:
+                    say(f"library got {number.name}")
+                    break
+        else:
+            got: list[int] = []
+            signal.signal(signal.SIGTERM, lambda number, _: got.append(number))
+            say("bot has the signals")
+            while not got:
+                await anyio.sleep(0.01)
+            say("library got SIGTERM")
+
+    build(patient(backend), bot, wait_for_stop).run()
+
+
+@case
+def interrupted_loop(backend: str) -> None:
+    """Have a library that puts back Python's own handler of Ctrl-C, which ends the loop by an exception."""
+
+    async def library(stopping_token: StoppingToken) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        await wait_for_stop(stopping_token)
+
+    build(patient(backend), library).run()
+
+
+@case
+def pool(backend: str, protected: str) -> None:
+    """Work in a process pool whose workers get the signals of the process group."""
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    os.setpgid(0, 0)
+
+    async def worker(stopping_token: StoppingToken) -> None:
+        initializer: dict[str, Any] = {"initializer": signal.signal, "initargs": (signal.SIGTERM, signal.SIG_IGN)}
+        with ProcessPoolExecutor(
+            1, mp_context=get_context("spawn"), **(initializer if protected == "protected" else {})
+        ) as executor:
+            await anyio.to_thread.run_sync(executor.submit(work_in_pool).result)
+            say("worked")
+
+    build(patient(backend), worker).run()
+
+
+@case
+def no_descriptors(backend: str) -> None:
+    """Have no descriptor left when the status is asked for and the stop comes."""
+    import resource
+
+    async def greedy(stopping_token: StoppingToken) -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        opened = []
+        while True:
+            try:
+                opened.append(os.open(os.devnull, os.O_RDONLY))
+            except OSError:
+                break
+        say("ready")
+        await stopping_token.wait()
+        say("told")
+
+    build(patient(backend), greedy).run()
+
+
+@case
+def chatty(backend: str) -> None:
+    """Have print buffer what it says, and never end by itself."""
+    sys.stdout = open(1, "w", buffering=100_000, closefd=False)  # noqa: SIM115  # a descriptor
+    print("buffered")  # noqa: T201
+
+    async def deaf(stopping_token: StoppingToken) -> None:
+        say("ready")
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(FOREVER)
+
+    build(patient(backend), deaf).run()
+
+
+@case
+def after_the_end(backend: str) -> None:
+    """Send itself signals when the host has stopped, before the interpreter is gone."""
+    import atexit
+
+    from hostkit.cli import run
+
+    def late() -> None:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
+            os.kill(os.getpid(), number)
+        say("late")
+
+    atexit.register(late)
+    builder = HostBuilder(patient(backend))
+
+    @builder.service
+    async def ends() -> None:
+        """End at once, and the host with it."""
+
+    run(builder, [])
+    late()
+
+
+@case
+def two_exits(backend: str) -> None:
+    """Have the stop asked for with one exit code, and then a service exit with another."""
+    builder = HostBuilder(patient(backend))
+
+    @builder.service
+    async def exits(stopping_token: StoppingToken) -> None:
+        builder.lifetime.request_stop("enough", exit_code=5)
+        await stopping_token.wait()
+        sys.exit(8)
+
+    builder.build().run()

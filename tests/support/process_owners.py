@@ -57,7 +57,10 @@ def forks(backend: str) -> None:
 
     def child() -> None:
         say("forked")
-        time.sleep(30)  # should the test be killed, nobody looks after it
+        # A signal that comes just before a sleep does not interrupt it, so none is long; 30 s in all, as nothing else
+        # ends the child if the test is killed.
+        for _ in range(300):
+            time.sleep(0.1)
 
     async def parent(stopping_token: StoppingToken) -> None:
         process = multiprocessing.get_context("fork").Process(target=child)

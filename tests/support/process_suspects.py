@@ -24,6 +24,12 @@ def say(text: object) -> None:
     os.write(1, f"{text}\n".encode())
 
 
+def work_in_pool() -> None:
+    """Be a job for another process."""
+    say("ready")
+    time.sleep(2)
+
+
 class Neighbour(BackgroundService):
     """A service that does all as it should, and says so."""
 

@@ -362,10 +362,10 @@ async def _live(outcome: Outcome) -> None:
 
     async def hurry(at: float) -> None:
         await anyio.sleep_until(began + at)
-        life = host._life
-        if life is not None and not life.finished:
+        lifecycle = host._runner.lifecycle
+        if lifecycle is not None and not lifecycle.finished:
             outcome.hurried = current_time()
-            life.hurry()
+            lifecycle.shutdown.cancel_all()
 
     if scenario.cause == "early":
         host.lifetime.request_stop(REASON)

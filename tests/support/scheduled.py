@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -26,9 +26,11 @@ MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 class Timed:
     """A scheduler on a wall clock of its own, and the minutes since its start."""
 
-    def __init__(self, *, threads: int = 4, history: int = 1000) -> None:
+    def __init__(
+        self, *, threads: int = 4, history: int = 1000, on_failed: Callable[[Run], object] | None = None
+    ) -> None:
         self.clock = FakeWallClock(START)
-        self.scheduler = Scheduler(threads=threads, history=history, now=self.clock.now)
+        self.scheduler = Scheduler(threads=threads, history=history, on_failed=on_failed, now=self.clock.now)
         self._began = 0.0
 
     def minutes(self) -> float:
@@ -79,7 +81,7 @@ def log_lines(level: str = "INFO") -> Iterator[list[str]]:
 
     def keep(message: "Message") -> None:
         record = message.record
-        if record["message"].startswith(("job ", "on_stop callback of job")):
+        if record["message"].startswith(("job ", "on_stop callback of job", "on_failed of job")):
             lines.append(f"{record['level'].name} {record['extra'].get('service')}: {record['message']}")
 
     sink = logger.add(keep, level=level)

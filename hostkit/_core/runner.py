@@ -1,0 +1,208 @@
+"""Runs a host: begins its lifecycles, one after the other, and waits for their ends."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import copy_context
+from threading import Lock
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import anyio
+
+from hostkit._config.event_log import WAIT_CANCELLED
+from hostkit._config.logging import log, log_error
+from hostkit._config.options import HostOptions
+from hostkit._core.lifetime import FatalCallback, LifetimeController
+from hostkit._core.registration import Registration
+from hostkit._values.errors import HostFailedError, HostStateError
+from hostkit._values.states import HostState, ServiceState
+
+# Imported where it is used: importing hostkit shall cost little more than importing anyio.
+if TYPE_CHECKING:
+    from hostkit._core.lifecycle import Lifecycle, LoopWatch
+    from hostkit._core.service import HostedService
+    from hostkit._core.status import HostStatus
+    from hostkit._core.supervisor import Supervisor
+
+
+class HostRunner:
+    """The other side of a `Host`, for the host itself and for what owns the process or the thread.
+
+    Attributes:
+        steps: The services, step by step in start order.
+        options: The options of the host.
+        lifetime: Its lifetime.
+        lifecycle: The current or last lifecycle; None before the first start.
+    """
+
+    def __init__(
+        self,
+        steps: Sequence[Sequence[Registration]],
+        options: HostOptions,
+        lifetime: LifetimeController,
+        fatal_callbacks: Sequence[FatalCallback],
+    ) -> None:
+        """Take what the builder has collected."""
+        self.steps = steps
+        self.options = options
+        self.lifetime = lifetime
+        self.lifecycle: Lifecycle | None = None
+        self._fatal_callbacks = fatal_callbacks
+        self._was_run = False
+        self._beginning = Lock()
+
+    def services(self) -> "Mapping[str, HostedService]":
+        """Return every service by its name, in start order."""
+        return MappingProxyType({each.name: each.service for step in self.steps for each in step})
+
+    def put_first(self, service: "HostedService", name: str) -> None:
+        """Put a service in front of all others, which only looks on; see `hostkit._core.host.put_first`."""
+        taken = self.services()
+        names = (name, *(f"{name}-{number}" for number in range(2, len(taken) + 3)))
+        registration = Registration(service, next(name for name in names if name not in taken))
+        registration.auxiliary = True
+        self.steps = [[registration], *self.steps]
+
+    def run_once(self) -> None:
+        """Count a call of ``run()``.
+
+        Raises:
+            HostStateError: It is not the first.
+        """
+        if self._was_run:
+            message = "the host was run already: run() is once; start() may be called again"
+            raise HostStateError(message)
+        self._was_run = True
+
+    def begin(
+        self,
+        *,
+        owns_process: bool = False,
+        loop_watch: "LoopWatch | None" = None,
+        on_fatal_end: Callable[[], None] | None = None,
+    ) -> "Lifecycle":
+        """Begin a lifecycle in the running event loop.
+
+        Args:
+            owns_process: Whether the host owns the process, and is not embedded in another app.
+            loop_watch: Watches the event loop, where that is wanted.
+            on_fatal_end: Called at the end of an embedded host that a failure has stopped after it had started.
+
+        Raises:
+            HostStateError: The host has started and not ended yet, or a service abandoned in its last lifecycle still
+                runs.
+        """
+        # Loaded now, with all that the status and the stop need: in trouble there may be no descriptor left for it.
+        from hostkit._core import snapshot  # noqa: F401
+        from hostkit._core.lifecycle import Lifecycle
+
+        # Checked and begun in one step: two threads, each with a loop of its own, may come here at once.
+        with self._beginning:
+            self._refuse_abandoned()
+            context = copy_context()
+            self.lifecycle = lifecycle = Lifecycle(
+                self.steps,
+                self.options,
+                self.lifetime,
+                context,
+                owns_process=owns_process,
+                on_crash=self._report_fatal,
+                loop_watch=loop_watch,
+            )
+        lifecycle.on_fatal_end = on_fatal_end
+        lifecycle.loop.spawn(lifecycle.run, context, lifecycle.on_loop_closed)
+        return lifecycle
+
+    async def wait_to_end(self, lifecycle: "Lifecycle") -> None:
+        """Wait for the end; cancellations, native ones too, come out only then."""
+        cancellation: BaseException | None = None
+        while not lifecycle.ended.is_set():
+            try:
+                with anyio.CancelScope(shield=True):
+                    await lifecycle.ended.wait()
+            except anyio.get_cancelled_exc_class() as error:
+                cancellation = error
+                self.lifetime.request_stop(WAIT_CANCELLED)
+        if cancellation is not None:
+            raise cancellation
+
+    async def end(self, lifecycle: "Lifecycle") -> None:
+        """Wait for the end, and raise what the host has failed with; see `Host.stop`."""
+        try:
+            await self.wait_to_end(lifecycle)
+            await anyio.lowlevel.checkpoint_if_cancelled()
+        finally:
+            # A failure of the host wins over a cancellation of the caller.
+            self.raise_outcome()
+
+    def raise_outcome(self) -> None:
+        """Raise what the end of the host raises, if there is something."""
+        outcome = self.lifetime.failures.outcome()
+        if outcome is not None:
+            raise outcome
+
+    def supervisor(self, name: str) -> "Supervisor":
+        """Return the supervisor of the service *name* in the current lifecycle.
+
+        Raises:
+            ValueError: There is no service of that name.
+            HostStateError: The host is not started.
+        """
+        services = self.services()
+        if name not in services:
+            names = ", ".join(map(repr, services))
+            message = f"there is no service named {name!r}; there are: {names}"
+            raise ValueError(message)
+        if self.lifecycle is None or self.lifetime.state is not HostState.STARTED:
+            message = f"the host is {self.lifetime.state}: a service can be restarted while the host is started"
+            raise HostStateError(message)
+        return next(each for each in self.lifecycle.supervisors() if each.name == name)
+
+    def refuse_own_service(self, method: str, only: "Supervisor | None" = None) -> None:
+        """Refuse a call that one of the host's own services awaits, or *only* that one: it would wait for itself.
+
+        Raises:
+            HostStateError: It does.
+        """
+        from hostkit._core.service_run import running_service
+
+        run = running_service(sys._getframe())  # noqa: SLF001  # the documented way to one's own stack
+        if run is None or self.lifecycle is None or run.supervisor.group is not self.lifecycle.group:
+            return
+        if only is None:
+            message = (
+                f"service {run.supervisor.name!r} awaits {method} of its own host, which waits for that service; "
+                "call lifetime.request_stop() instead"
+            )
+            raise HostStateError(message)
+        if run.supervisor is only:
+            message = f"service {only.name!r} awaits {method} of itself, which waits for its end; return instead"
+            raise HostStateError(message)
+
+    def status(self, *, lines: bool = True) -> "HostStatus":
+        """Return what the host and its services are doing."""
+        from hostkit._core.snapshot import host_status
+
+        return host_status(self.steps, self.options, self.lifetime, self.lifecycle, lines=lines)
+
+    def _refuse_abandoned(self) -> None:
+        if self.lifecycle is None:
+            return
+        # A thread that has ended may be there a moment longer: only what was abandoned counts.
+        left = [
+            repr(each.name)
+            for each in self.lifecycle.supervisors()
+            if each.state is ServiceState.ABANDONED and each.alive
+        ]
+        if left:
+            message = f"services abandoned in the host's last lifecycle still run: {', '.join(left)}"
+            raise HostStateError(message)
+
+    def _report_fatal(self, failure: HostFailedError) -> None:
+        log("CRITICAL", "{}; stopping the other services", failure.message)
+        for callback in self._fatal_callbacks:
+            try:
+                callback(failure)
+            except BaseException as error:  # noqa: BLE001  # the user's callback: logged, and no other is kept from running
+                log_error("on_fatal callback {} failed: {}", callback, error, error=error)
+                self.lifetime.on_hook_error(error, "an on_fatal callback")

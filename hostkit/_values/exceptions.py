@@ -1,0 +1,49 @@
+"""What an exception means: a failure, a request to exit, or nothing but a cancellation."""
+
+from collections.abc import Iterator
+
+import anyio
+
+INTERRUPT_EXIT_CODE = 130
+
+
+def classify(error: BaseException) -> tuple[Exception | None, BaseException | None]:
+    """Return what *error* means: a failure, and a request to exit; neither if it is nothing but a cancellation.
+
+    `SystemExit` and `KeyboardInterrupt` cannot stand in an `ExceptionGroup`, so they are taken out of groups.
+    """
+    if isinstance(error, Exception):
+        return error, None
+    if isinstance(error, anyio.get_cancelled_exc_class()):
+        return None, None
+    if not isinstance(error, BaseExceptionGroup):
+        return None, error
+    neither = (Exception, anyio.get_cancelled_exc_class())
+    exits = (leaf for leaf in leaves(error) if not isinstance(leaf, neither))
+    return error.split(Exception)[0], next(exits, None)
+
+
+def has_cancellation(error: BaseException) -> bool:
+    """Return whether *error* is a cancellation, or a group with one in it; in the event loop only."""
+    cancelled = anyio.get_cancelled_exc_class()
+    return isinstance(error, cancelled) or (
+        isinstance(error, BaseExceptionGroup) and error.subgroup(cancelled) is not None
+    )
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """Yield *error*, or what is in it if it is a group."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from leaves(inner)
+    else:
+        yield error
+
+
+def exit_code_of(error: BaseException) -> int:
+    """Return the exit code that *error* asks for, as the interpreter would understand it."""
+    if isinstance(error, SystemExit):
+        if error.code is None:
+            return 0
+        return error.code if isinstance(error.code, int) else 1
+    return INTERRUPT_EXIT_CODE if isinstance(error, KeyboardInterrupt) else 1

@@ -1,0 +1,229 @@
+"""Server-sent events: every open page gets the latest snapshot when it has changed; all share one reading."""
+
+import json
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import anyio
+from anyio import lowlevel
+
+from hostkit.events import HostEvent, HostStarting, HostStopped
+from hostkit.ext.asgi import Receive, Send
+
+MOST = 50
+EVERY = 1.0
+"""Seconds between two snapshots; not every change is an event."""
+AT_REST = 2.0
+"""Seconds between two snapshots of a host whose last ones were equal."""
+UNCHANGED = 3
+SOONEST = 0.25
+"""Minimum number of seconds between two snapshots."""
+SHARE = 20
+"""Minimum interval as a multiple of what a snapshot takes, so that a host with 10,000 jobs is not slowed down."""
+PULSE = 2.0
+"""Seconds without a change after which a stream sends an event without data, as a heartbeat for the page."""
+PATIENCE = 10.0
+"""Seconds that a client has to receive a message."""
+LAG_WINDOW = 60.0
+SCRAPE_INTERVAL = 120.0
+TICK = 0.5
+
+
+class LoopLag:
+    """How late timers of the event loop fire.
+
+    Attributes:
+        peak: The largest lateness since the last scrape, in seconds; None if it was not measured since.
+    """
+
+    def __init__(self) -> None:
+        """Start without readings."""
+        self.peak: float | None = None
+        self._readings: list[tuple[float, float]] = []
+        self._wanted: anyio.Event | None = None
+        self._until = 0.0
+
+    def add(self, late: float) -> None:
+        """Record a reading."""
+        now = anyio.current_time()
+        self.peak = max(late, self.peak or 0.0)
+        # A reading that a later one exceeds can never be the largest again.
+        self._readings = [each for each in self._readings if each[1] > late and now - each[0] < LAG_WINDOW]
+        self._readings.append((now, late))
+
+    def largest(self) -> float | None:
+        """Return the largest lateness of the last minute."""
+        now = anyio.current_time()
+        recent = [late for at, late in self._readings if 0 <= now - at < LAG_WINDOW]
+        return max(recent, default=None)
+
+    def expect_scrapes(self) -> None:
+        """Have `measure` take readings for the next two minutes, as another scrape is expected."""
+        self._until = anyio.current_time() + SCRAPE_INTERVAL
+        if self._wanted is not None:
+            self._wanted.set()
+
+    async def measure(self) -> None:
+        """Take two readings a second while scrapes are expected; runs until it is cancelled."""
+        while True:
+            self._wanted = anyio.Event()
+            await self._wanted.wait()
+            while (now := anyio.current_time()) < self._until:
+                await anyio.sleep_until(now + TICK)
+                self.add(max(0.0, anyio.current_time() - now - TICK))
+
+
+class Viewers:
+    """The open streams of events. A stream runs in the task of its request, so an unused dashboard has no task.
+
+    Args:
+        read: Takes a snapshot and returns its text, and the part of it that decides whether it is new; None before the
+            host is built.
+        refresh: Updates the data that a snapshot cannot wait for; awaited once a second for each stream.
+        lag: Receives how late the streams' timers fire.
+        longest: The number of seconds after which a stream ends, and the client reconnects. A server that waits for
+            its requests when it stops is delayed by no more than this.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], tuple[str, str] | None],
+        refresh: Callable[[], Awaitable[None]],
+        lag: LoopLag,
+        *,
+        longest: float,
+    ) -> None:
+        """Start without streams."""
+        self._read = read
+        self._refresh = refresh
+        self._lag = lag
+        self._longest = longest
+        self._count = 0
+        self._thread = 0
+        self._changed: anyio.Event | None = None
+        self._read_at = float("-inf")
+        self._took: deque[float] = deque([0.0], maxlen=3)  # the quickest of them counts: a first one may be slow
+        self._is_old = True
+        self._latest: tuple[str, str] | None = None
+        self._version = self._unchanged = 0
+        self._end: str | None = None
+
+    @property
+    def full(self) -> bool:
+        """Whether the limit of streams is reached."""
+        return self._count >= MOST
+
+    def on_event(self, event: HostEvent) -> None:
+        """Schedule a snapshot; the listener of the host's events."""
+        if isinstance(event, HostStarting):
+            self._end = None
+        elif isinstance(event, HostStopped):
+            self._end = json.dumps({"reason": event.reason, "exit_code": event.exit_code})
+        self._wake()
+
+    def end(self, reason: str | None, exit_code: int) -> None:
+        """End all streams: the server stops."""
+        self._end = json.dumps({"reason": reason, "exit_code": exit_code})
+        self._wake()
+
+    def latest(self) -> tuple[str, str] | None:
+        """Return a snapshot that is at most a quarter of a second old, or older where taking one is slow."""
+        return self._at_most(SOONEST)
+
+    async def stream(self, receive: Receive, send: Send) -> None:
+        """Send snapshots until the client disconnects or is too slow, or the host ends."""
+        self._count += 1
+        self._thread = threading.get_ident()
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._keep_fresh)
+                group.start_soon(_cancel_on_disconnect, receive, group.cancel_scope)
+                await self._send_all(send)
+                group.cancel_scope.cancel()
+        finally:
+            self._count -= 1
+
+    def _age(self) -> float:
+        """Return how old a snapshot may be now."""
+        if self._is_old:
+            return SOONEST
+        return EVERY if self._unchanged < UNCHANGED else AT_REST
+
+    def _at_most(self, age: float) -> tuple[str, str] | None:
+        now = anyio.current_time()
+        if not 0 <= now - self._read_at < max(age, min(self._took) * SHARE):
+            self._is_old = False
+            fresh = self._read()
+            self._read_at = now
+            self._took.append(anyio.current_time() - now)
+            self._unchanged += 1
+            if fresh is None or self._latest is None or fresh[1] != self._latest[1]:
+                self._version += 1
+                self._unchanged = 0
+            self._latest = fresh
+        return self._latest
+
+    async def _send_all(self, send: Send) -> None:
+        sent_version, sent_at = -1, anyio.current_time()
+        closes_at = sent_at + self._longest
+        is_open = await _send(send, "retry: 2000\n\n")
+        while is_open:
+            ended, latest = self._end, self._at_most(self._age())
+            now = anyio.current_time()
+            message = ""
+            if latest is not None and self._version != sent_version:
+                message, sent_version = f"id: {self._version}\nevent: status\ndata: {latest[0]}\n\n", self._version
+            elif now - sent_at >= PULSE:
+                message = "event: pulse\ndata:\n\n"
+            if ended is not None:
+                message += f"event: end\ndata: {ended}\n\n"
+            if ended is not None or now >= closes_at:
+                await _send(send, f"{message}retry: 200\n\n", more=False)
+                return
+            if message:
+                sent_at = now
+                is_open = await _send(send, message)
+            if is_open:
+                await self._wait()
+
+    async def _wait(self) -> None:
+        """Wait until something has changed, but no longer than until the next tick."""
+        if self._changed is None or self._changed.is_set():
+            self._changed = anyio.Event()
+        due = anyio.current_time() + TICK
+        with anyio.move_on_at(due):
+            await self._changed.wait()
+            # Events that occur together make one snapshot.
+            await anyio.sleep(max(0.0, self._read_at + SOONEST - anyio.current_time()))
+            return
+        self._lag.add(max(0.0, anyio.current_time() - due))
+
+    def _wake(self) -> None:
+        self._is_old = True
+        # An anyio event must not be set from another thread; there the next tick takes the snapshot.
+        if self._changed is not None and threading.get_ident() == self._thread:
+            self._changed.set()
+
+    async def _keep_fresh(self) -> None:
+        while True:
+            await self._refresh()
+            await anyio.sleep(EVERY)
+
+
+async def _cancel_on_disconnect(receive: Receive, scope: anyio.CancelScope) -> None:
+    message: Mapping[str, Any] = {}
+    while message.get("type") != "http.disconnect":
+        message = await receive()
+    scope.cancel()
+
+
+async def _send(send: Send, text: str, *, more: bool = True) -> bool:
+    """Send a part of a stream; return False if the client has disconnected or does not receive it in time."""
+    with anyio.move_on_after(PATIENCE), suppress(OSError):  # what some servers raise for a disconnected client
+        await send({"type": "http.response.body", "body": text.encode(), "more_body": more})
+        await lowlevel.checkpoint()
+        return True
+    return False

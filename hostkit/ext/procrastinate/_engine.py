@@ -1,0 +1,89 @@
+"""One worker of the engine, run to its end."""
+
+import asyncio
+from typing import Any
+
+from loguru import logger
+from procrastinate import App
+from procrastinate.worker import Worker
+
+
+class EngineWorker(Worker):
+    """A worker of the engine that says how far it is.
+
+    Attributes:
+        registered: Set when the database knows it.
+        ending: Set when it fetches no more, for whatever reason; it may still run jobs.
+    """
+
+    def __init__(self, app: App, **options: Any) -> None:  # noqa: ANN401  # of the engine
+        """Make a worker, in the event loop."""
+        self.registered = asyncio.Event()
+        self.ending = asyncio.Event()
+        self._id: int | None = None
+        super().__init__(app, **options)
+
+    @property
+    def worker_id(self) -> int | None:
+        """Its number, while the database knows it; the engine sets it."""
+        return self._id
+
+    @worker_id.setter
+    def worker_id(self, number: int | None) -> None:
+        self._id = number
+        if number is not None:
+            self.registered.set()
+
+    def stop(self) -> None:
+        """Begin to end; the engine calls it as well, when its listener has died."""
+        super().stop()  # type: ignore[no-untyped-call]
+        self.ending.set()  # its loop may wait for the pool, long after that
+
+    async def _shutdown(self, side_tasks: list[asyncio.Task[Any]]) -> None:
+        """Begin to end, after an error in its loop: there is no other sign of it before the last job has ended."""
+        self.ending.set()
+        await super()._shutdown(side_tasks)
+
+
+class EngineRun:
+    """A worker of the engine and the task that runs it.
+
+    The task is none of a task group's: the repeated cancellation of one would have jobs forgotten in the middle of
+    being written down.
+    """
+
+    def __init__(self, worker: EngineWorker) -> None:
+        """Begin to run *worker*."""
+        self.worker = worker
+        self.task = asyncio.ensure_future(worker.run())  # type: ignore[no-untyped-call]
+        self.task.add_done_callback(self._on_done)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it has ended, and runs no job any more."""
+        return self.task.done()
+
+    @property
+    def error(self) -> BaseException | None:
+        """What it has ended with, if that is known."""
+        return None if not self.task.done() or self.task.cancelled() else self.task.exception()
+
+    async def started(self) -> None:
+        """Wait until it is registered.
+
+        Raises:
+            Exception: What it has ended with before that.
+        """
+        await self.worker.registered.wait()
+        if self.worker.worker_id is None:
+            self.task.result()
+
+    def stop(self) -> None:
+        """Have it fetch no more, and end when its jobs have."""
+        self.worker.stop()
+
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        self.worker.ending.set()
+        self.worker.registered.set()
+        if not task.cancelled() and task.exception() is not None:  # asyncio complains of one that is never looked at
+            logger.debug("a worker has ended: {!r}", task.exception())

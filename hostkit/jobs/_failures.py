@@ -1,0 +1,82 @@
+"""What a job has raised, without what belongs to its queue; and the function that is to hear of failed jobs."""
+
+from collections import deque
+from collections.abc import Callable
+
+import anyio
+from anyio.abc import TaskGroup
+
+from hostkit._values.functions import is_async
+from hostkit.jobs._job import JobRecord
+
+
+def without_cancellations(error: BaseException) -> BaseException | None:
+    """Return what of *error* is no cancellation, None if nothing is."""
+    cancelled = anyio.get_cancelled_exc_class()
+    if isinstance(error, cancelled):
+        return None
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    try:
+        return error.split(cancelled)[1]
+    except Exception:  # noqa: BLE001  # a group of the user's own kind, which cannot be split
+        return error
+
+
+def without_own_lines(error: Exception) -> Exception:
+    """Return *error* with a traceback that begins in the job's own code; our frames would hold other jobs as well."""
+    traceback = error.__traceback__
+    while traceback is not None and str(traceback.tb_frame.f_globals.get("__name__")).startswith("hostkit."):
+        traceback = traceback.tb_next
+    error.__traceback__ = traceback
+    return error
+
+
+class FailureHook:
+    """Calls ``on_failed``: a plain function at once, an async one for one job after the other, beside the jobs."""
+
+    def __init__(
+        self, function: Callable[[JobRecord], object] | None, on_error: Callable[[BaseException, JobRecord], None]
+    ) -> None:
+        """Call *function*, or nothing; what it raises is for *on_error*."""
+        self._function = function
+        self._is_async = is_async(function)
+        self._on_error = on_error
+        self._jobs: deque[JobRecord] = deque()
+        self._busy = False
+        self._group: TaskGroup | None = None
+
+    def open(self, group: TaskGroup) -> None:
+        """Await what it returns in a task of *group*."""
+        self._group = group
+        self._jobs.clear()
+        self._busy = False
+
+    def submit(self, job: JobRecord) -> None:
+        """Call it for *job*."""
+        if self._function is None:
+            return
+        if not self._is_async:
+            try:
+                self._function(job)
+            except BaseException as error:  # noqa: BLE001  # the user's function
+                self._on_error(error, job)
+            return
+        self._jobs.append(job)
+        if not self._busy:
+            assert self._group is not None
+            self._busy = True
+            self._group.start_soon(self._run, self._function, name="hostkit jobs: on_failed")
+
+    async def _run(self, function: Callable[[JobRecord], object]) -> None:
+        try:
+            while self._jobs:
+                job = self._jobs.popleft()
+                try:
+                    await function(job)  # type: ignore[misc]  # it is async
+                except anyio.get_cancelled_exc_class():
+                    raise
+                except BaseException as error:  # noqa: BLE001  # the user's function
+                    self._on_error(error, job)
+        finally:
+            self._busy = False

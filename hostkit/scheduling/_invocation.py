@@ -1,0 +1,118 @@
+"""How a run that is more than a plain call makes it: ``when``, then the function with its token, thread and timeout."""
+
+from collections.abc import Callable, Coroutine
+from functools import partial
+from inspect import isawaitable
+from typing import Any, NamedTuple
+
+import anyio
+
+from hostkit import StoppingToken
+from hostkit._execution.call import Call
+from hostkit._execution.daemon_thread import DaemonThread, DaemonThreadPool
+from hostkit._tokens.stopping_token import StoppingSource
+from hostkit._tokens.thread_stopping_token import ThreadStoppingSource
+from hostkit._values.functions import FunctionKind
+from hostkit.scheduling._entry import JobEntry, RunRecord
+from hostkit.scheduling._log import RunLog
+
+
+class Resources(NamedTuple):
+    """What the calls of one lifecycle of a scheduler share."""
+
+    token: StoppingToken
+    pool: DaemonThreadPool
+    limiter: anyio.CapacityLimiter
+    log: RunLog
+    time: Callable[[], float]
+    abandoned: dict[DaemonThread[object], str]
+
+
+def invoke(run: RunRecord, resources: Resources) -> Coroutine[Any, Any, object]:
+    """Return what asks whether the job is to run, and calls its function; where it does not run, the record says why.
+
+    Raises, when it is awaited:
+        TooLateError: It has waited for a thread until it was too late to begin.
+    """
+    job = run.scheduled_job
+    if job.when is not None:
+        return _invoke_if_agreed(run, job.when, resources)
+    return _call(run, resources)
+
+
+def _call(run: RunRecord, resources: Resources) -> Coroutine[Any, Any, object]:
+    job = run.scheduled_job
+    kind = job.form.kind
+    function = partial(job.function, run=run) if job.form.takes_run else job.function
+    work = function if kind.is_async else partial(_begin_on_thread, function, run, resources.time)
+    owner = _Owner(job, resources)
+    run.call = Call(work, job.name, kind, job.timeout, resources.token, owner, resources.pool, resources.limiter)
+    return run.call.make()
+
+
+class TooLateError(Exception):
+    """A run has waited for its thread until it was too late to begin."""
+
+
+class _Owner:
+    """What a call, and the token that it makes, ask of the scheduler, for one job."""
+
+    __slots__ = ("_job", "_resources")
+
+    def __init__(self, job: JobEntry, resources: Resources) -> None:
+        self._job = job
+        self._resources = resources
+
+    def make_token(self, kind: FunctionKind) -> StoppingSource | ThreadStoppingSource:
+        """Return a token for a function of that kind."""
+        return StoppingSource(self) if kind.is_async else ThreadStoppingSource(self)
+
+    def on_late(self) -> None:
+        """Log that a thread has not returned within its timeout."""
+        self._resources.log.log_late_thread(self._job)
+
+    def on_abandoned(self, thread: DaemonThread[object]) -> None:
+        """Keep a thread that is no longer waited for, and whose it is."""
+        self._resources.abandoned[thread] = self._job.name
+
+    def time_left(self) -> float:
+        """Return the seconds until the scheduler is cancelled."""
+        return self._resources.token.time_left
+
+    def log_ignored_stop(self) -> None:
+        """Log that the job goes on sleeping after the stop."""
+        self._resources.log.log_ignored_stop(self._job)
+
+    def on_callback_error(self, error: BaseException) -> None:
+        """Log that an ``on_stop`` callback of the job failed."""
+        self._resources.log.log_callback_error(self._job, error)
+
+
+async def _invoke_if_agreed(run: RunRecord, when: Callable[[], object], resources: Resources) -> None:
+    try:
+        answer = when()
+        if isawaitable(answer):
+            answer = await answer
+        agreed = bool(answer)
+    except BaseException:
+        run.reason = "when() failed"
+        raise
+    now = resources.time()
+    if not agreed:
+        run.skip("when() said no")
+    elif now > run.begin_by:
+        run.skip(run.missed(now))
+    else:
+        run.begin(now)
+        await _call(run, resources)
+
+
+def _begin_on_thread(
+    function: Callable[..., object], run: RunRecord, time: Callable[[], float], *token: object
+) -> object:
+    """Begin *run*, on the thread for which it may have waited."""
+    now = time()
+    if now > run.begin_by:
+        raise TooLateError
+    run.begin(now)
+    return function(*token)

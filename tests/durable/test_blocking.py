@@ -1,0 +1,143 @@
+"""Blocking jobs, on threads, which nobody can cancel: what becomes of them at the stop."""
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from durable import QUICK, Database, hosted, log_lines, no_engine_left, until
+from procrastinate.exceptions import JobAborted
+from procrastinate.job_context import JobContext
+
+from hostkit import HostOptions
+from hostkit.ext.procrastinate import JobsNotReturnedError, ProcrastinateWorker
+
+SHORT = HostOptions(log_level="ERROR", shutdown_timeout=1.8, cancellation_timeout=3)
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object]]:
+    """Both event loops on which procrastinate runs."""
+    return "asyncio", {"use_uvloop": request.param == "uvloop"}
+
+
+async def test_one_that_asks_goes_back(database: Database) -> None:
+    """A blocking job hears by ``should_abort()`` that it is cut."""
+    app = database.app()
+    began = threading.Event()
+
+    @app.task(name="block", pass_context=True)
+    def block(context: JobContext) -> None:
+        began.set()
+        while not context.should_abort():
+            threading.Event().wait(0.01)
+        raise JobAborted
+
+    async with hosted(ProcrastinateWorker(app, **QUICK), options=SHORT) as host:
+        database.defer("block")
+        await until(began.is_set)
+
+    assert host.lifetime.exit_code == 0
+    assert database.states() == ["todo"]
+
+
+async def test_one_that_ends_in_time_has_succeeded(database: Database) -> None:
+    """A blocking job that goes on to its end is not run again."""
+    app = database.app()
+    began, let_go = threading.Event(), threading.Event()
+
+    @app.task(name="block")
+    def block() -> None:
+        began.set()
+        let_go.wait()
+
+    async with hosted(ProcrastinateWorker(app, **QUICK)) as host:
+        database.defer("block")
+        await until(began.is_set)
+        host.lifetime.request_stop()
+        await host.lifetime.wait_stopping()
+        let_go.set()
+
+    assert database.states() == ["succeeded"]
+
+
+async def test_one_that_does_not_is_never_given_back_while_its_thread_runs(database: Database) -> None:
+    """A blocking job that ignores the stop keeps its row, is named with its line, and is a failure of the host."""
+    app = database.app()
+    began, let_go = threading.Event(), threading.Event()
+
+    @app.task(name="block")
+    def block() -> None:
+        began.set()
+        let_go.wait()
+
+    with log_lines("WARNING") as lines, pytest.RaisesGroup(JobsNotReturnedError) as caught:
+        try:
+            async with hosted(ProcrastinateWorker(app, **QUICK), options=SHORT):
+                database.defer("block")
+                await until(began.is_set)
+        finally:
+            states = database.states()
+            let_go.set()
+            await no_engine_left()
+
+    assert states == ["doing"]
+    assert "1 job could not be given back (block[1]): it runs again 0.7 s later" in str(caught.value.exceptions[0])
+    (line,) = [line for line in lines if "goes on in spite of the stop" in line]
+    assert f"{__file__}:" in line
+    assert line.endswith("block")
+
+
+async def test_one_that_waits_for_a_thread_is_not_begun_any_more(database: Database) -> None:
+    """A blocking job that the loop has no thread for when it is cut goes back without having run."""
+    app = database.app()
+    ran: list[int] = []
+    began, let_go = threading.Event(), threading.Event()
+    asyncio.get_running_loop().set_default_executor(executor := ThreadPoolExecutor(1))
+
+    @app.task(name="block", pass_context=True)
+    def block(context: JobContext) -> None:
+        assert context.job.id is not None
+        ran.append(context.job.id)
+        began.set()
+        let_go.wait()
+
+    try:
+        with pytest.RaisesGroup(JobsNotReturnedError):
+            async with hosted(ProcrastinateWorker(app, **QUICK), options=SHORT):
+                database.defer("block")
+                await until(began.is_set)
+                database.defer("block")
+                await until(lambda: database.states() == ["doing", "doing"])
+        states = database.states()
+    finally:
+        let_go.set()
+        executor.shutdown()
+        await no_engine_left()
+
+    assert states == ["doing", "todo"]
+    assert ran == [1]
+
+
+async def test_a_cancelled_one_is_not_over_before_its_thread(database: Database) -> None:
+    """When the loop cancels everything, the outcome of a blocking job waits for its thread."""
+    app = database.app()
+    began, let_go = threading.Event(), threading.Event()
+
+    @app.task(name="block")
+    def block() -> None:
+        began.set()
+        let_go.wait()
+
+    async with hosted(ProcrastinateWorker(app, **QUICK)):
+        number = database.defer("block")
+        await until(began.is_set)
+        (task,) = [task for task in asyncio.all_tasks() if task.get_name() == f"process job block[{number}]"]
+        task.cancel()
+        await asyncio.sleep(0.1)
+        before = database.states()
+        let_go.set()
+        await until(lambda: database.states() != ["doing"])
+
+    assert before == ["doing"]
+    assert database.states() == ["failed"]

@@ -1,0 +1,173 @@
+"""A PostgreSQL of one's own, for development."""
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import psycopg
+import pytest
+from children import PYTHON, Child
+from durable import directory, hosted, until
+
+from hostkit import HostkitError, HostStateError
+from hostkit.ext.local_postgres import LocalPostgres
+
+CHILD = """
+import sys
+from hostkit import HostBuilder
+from hostkit.ext.local_postgres import LocalPostgres
+builder = HostBuilder()
+postgres = builder.add_service(LocalPostgres(sys.argv[1]))
+host = builder.build()
+host.lifetime.on_started(lambda: print("started", postgres.uri, flush=True))
+host.run()
+"""
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Both backends, with a real clock."""
+    return str(request.param)
+
+
+@pytest.fixture
+def data() -> Iterator[Path]:
+    """A directory for data, which is not there yet."""
+    with directory() as path:
+        yield path / "data"
+
+
+def ask(uri: str, statement: str = "SELECT 1") -> list[Any]:
+    """Return what a server answers."""
+    with psycopg.connect(uri, autocommit=True) as connection:
+        cursor = connection.execute(statement)
+        return cursor.fetchall() if cursor.description else []
+
+
+def free_port() -> int:
+    """Return a free port below those that the system gives away by itself."""
+    for port in range(20_000 + os.getpid() % 1_000 * 10, 32_000):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    pytest.fail("no port is free")
+
+
+def is_running(data: Path) -> bool:
+    """Return whether a server has these data."""
+    try:
+        os.kill(int((data / "postmaster.pid").read_text().split()[0]), 0)
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return True
+
+
+async def test_is_ready_when_it_accepts_connections_and_keeps_its_data(data: Path) -> None:
+    """What is written in one life is there in the next; in between there is no server."""
+    postgres = LocalPostgres(data)
+    async with hosted(postgres):
+        await postgres.check()
+        await anyio.to_thread.run_sync(ask, postgres.uri, "CREATE TABLE kept AS SELECT 7 AS number")
+    between = is_running(data)
+    async with hosted(postgres):
+        found = ask(postgres.uri, "SELECT number FROM kept")
+
+    assert found == [(7,)]
+    assert not between
+    assert not is_running(data)
+
+
+async def test_has_no_address_before_it_runs(data: Path) -> None:
+    """The address is known when it has started; asking earlier is an error that says what to do."""
+    postgres = LocalPostgres(data)
+    with pytest.raises(HostStateError, match=r"give what connects a function: conninfo=lambda: postgres\.uri"):
+        _ = postgres.uri
+
+    await postgres.stop()  # nothing to stop
+    with pytest.raises(HostkitError, match="has gone"):
+        await postgres.check()
+
+
+async def test_listens_on_a_port_if_asked_to(data: Path) -> None:
+    """With a port it can be reached over TCP as well; one that runs without it is told of."""
+    port = free_port()
+    first, second = LocalPostgres(data, port=port), LocalPostgres(data, port=port)
+    async with hosted(first, second):
+        ask(f"postgresql://postgres@127.0.0.1:{port}/postgres")
+        with pytest.raises(HostkitError, match=f"runs already, and does not listen on port {port + 1}"):
+            await LocalPostgres(data, port=port + 1).start()
+        ask(second.uri)
+
+    assert not is_running(data)
+
+
+@pytest.mark.parametrize(
+    ("port", "error", "words"),
+    [("5432", TypeError, "port must be an int, got '5432'"), (0, ValueError, "port must be from 1 to 65535, got 0")],
+)
+def test_refuses_what_is_no_port(port: Any, error: type[Exception], words: str) -> None:  # noqa: ANN401  # a wrong one
+    """A port is a number of one."""
+    with pytest.raises(error, match=words):
+        LocalPostgres("data", port=port)
+
+
+class TestSeveralUsers:
+    async def test_the_last_service_stops_it(self, data: Path) -> None:
+        """Two services in one process share a server."""
+        first, second = LocalPostgres(data), LocalPostgres(data)
+        async with hosted(first):
+            async with hosted(second):
+                assert first.uri == second.uri
+            ask(first.uri)
+
+        assert not is_running(data)
+
+    def test_the_last_process_stops_it(self, data: Path, tmp_path: Path) -> None:
+        """Two processes share a server, in whatever order they end; one that was killed does not count."""
+        command: list[str | Path] = [*PYTHON, "-c", CHILD, data]
+        with Child(*command, cwd=tmp_path) as first, Child(*command, cwd=tmp_path) as second:
+            uris = []
+            for child in (first, second):
+                line = child.wait_for(lambda line: line.startswith("started "))
+                assert line, child.text
+                uris.append(line.split()[1])
+            first.send(signal.SIGTERM)
+            codes = [first.end()]
+            after_first = is_running(data)
+            second.send(signal.SIGKILL)
+            second.end()
+            after_kill = is_running(data)
+            with Child(*command, cwd=tmp_path) as third:
+                assert third.wait_for(lambda line: line.startswith("started ")), third.text
+                ask(uris[0])
+                third.send(signal.SIGTERM)
+                codes.append(third.end())
+
+        assert uris[0] == uris[1]
+        assert codes == [0, 0]
+        assert after_first
+        assert after_kill
+        assert not is_running(data)
+
+
+async def test_a_server_that_has_gone_fails_the_check(data: Path) -> None:
+    """When somebody else has stopped it, its check says so, and its stop is fine."""
+    postgres = LocalPostgres(data)
+    async with hosted(postgres):
+        os.kill(int((data / "postmaster.pid").read_text().split()[0]), signal.SIGINT)
+        await until(lambda: not is_running(data))
+        with pytest.raises(HostkitError, match="has gone"):
+            await postgres.check()
+
+
+def test_needs_no_session_of_a_user() -> None:
+    """Importing it says nothing, also where no user has logged in."""
+    code = "import warnings; warnings.simplefilter('error'); import hostkit.ext.local_postgres"
+    environment = {name: value for name, value in os.environ.items() if name != "XDG_RUNTIME_DIR"}
+    with Child(sys.executable, "-c", code, cwd=Path.cwd(), env=environment) as child:
+        assert child.end() == 0, child.text

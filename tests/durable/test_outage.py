@@ -1,0 +1,280 @@
+"""The database goes away and comes back; workers of the engine end by themselves."""
+
+import asyncio
+import logging
+import re
+from contextlib import ExitStack
+
+import pytest
+from durable import QUICK, SOON, Database, hosted, log_lines, until
+from procrastinate.job_context import JobContext
+from psycopg_pool import AsyncNullConnectionPool
+
+from hostkit import Backoff, HostFailedError, HostOptions
+from hostkit.ext.procrastinate import JobsNotReturnedError, ProcrastinateWorker, WorkerNotRunningError
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object]]:
+    """Both event loops on which procrastinate runs."""
+    return "asyncio", {"use_uvloop": request.param == "uvloop"}
+
+
+def names_of(lines: list[str]) -> list[str]:
+    """Return the lines of the worker's own, each by its first words."""
+    return [" ".join(line.split()[:4]) for line in lines]
+
+
+async def test_an_outage_is_one_line_and_its_end_another(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    """A worker is replaced when the database is back; the log has one line while it lasts."""
+    app = database.app()
+    runs: list[int] = []
+
+    @app.task(name="note")
+    async def note() -> None:
+        runs.append(1)
+
+    caplog.set_level(logging.WARNING)
+    with log_lines() as lines:
+        async with hosted(worker := ProcrastinateWorker(app, **{**QUICK, "poll_every": 600}, backoff=SOON)):
+            with database.away():
+                await until(lambda: worker.details()["connected"] is False)
+                with pytest.raises(WorkerNotRunningError, match="no worker runs since 0 s"):
+                    await worker.check()
+                await asyncio.sleep(1)
+            await until(lambda: worker.details()["connected"])
+            database.defer("note")
+            await until(lambda: database.wake() or runs)  # it may not listen yet
+            database.defer("note")
+            await until(lambda: database.states() == ["succeeded"] * 2)
+            await worker.check()
+            restarts = worker.details()["restarts"]
+
+    assert names_of(lines) == ["WARNING the worker fetches", "INFO a new worker"]
+    assert re.search(r"begins in 0\.\d s: \w+: .+", lines[0])
+    assert [record.message for record in caplog.records if record.name != "psycopg.pool"] == []
+    assert restarts == 1
+
+
+async def test_jobs_of_a_worker_that_has_ended_finish_beside_the_new_one(database: Database) -> None:
+    """A worker that ends by itself fetches no more, and its jobs go on; together they are not too many."""
+    app = database.app()
+    running: set[int | None] = set()
+    most: list[int] = []
+    let_go = asyncio.Event()
+
+    @app.task(name="wait", pass_context=True)
+    async def wait(context: JobContext) -> None:
+        running.add(context.job.id)
+        most.append(len(running))
+        try:
+            await let_go.wait()
+        finally:
+            running.discard(context.job.id)
+
+    async with hosted(worker := ProcrastinateWorker(app, **QUICK, concurrency=2, backoff=SOON)):
+        first = database.defer("wait")
+        await until(lambda: running == {first})
+        with database.away():
+            await until(lambda: worker.details()["connected"] is False)
+        await until(lambda: worker.details()["connected"])
+        others = [database.defer("wait") for _ in range(2)]
+        await until(lambda: running == {first, others[0]})
+        await until(lambda: database.states() == ["doing"] * 3)
+        let_go.set()
+        await until(lambda: database.states() == ["succeeded"] * 3)
+
+    assert max(most) == 2
+    assert database.execute("SELECT DISTINCT attempts FROM procrastinate_jobs") == [(1,)]
+
+
+async def test_what_could_not_be_written_down_runs_again(database: Database) -> None:
+    """A job that ends while the database refuses its outcome is swept up, and the end of the outage says so."""
+    app = database.app(timeout=0.3)
+    runs: list[int] = []
+    let_go = asyncio.Event()
+
+    @app.task(name="wait")
+    async def wait() -> None:
+        runs.append(1)
+        await let_go.wait()
+
+    with log_lines() as lines:
+        async with hosted(worker := ProcrastinateWorker(app, **QUICK, backoff=SOON)):
+            database.defer("wait")
+            await until(lambda: runs)
+            with database.away():
+                await until(lambda: worker.details()["connected"] is False)
+                let_go.set()
+                await until(lambda: not worker.details()["running"])
+            await until(lambda: database.states() == ["succeeded"])
+
+    assert len(runs) == 2
+    assert "WARNING job wait[1] runs again: its outcome could not be written down" in lines
+    assert any("jobs whose end could not be written down, and that run again: 1" in line for line in lines)
+
+
+@pytest.mark.parametrize("patience", [30, 0.05])
+async def test_a_stop_while_the_database_is_away_is_bounded(database: Database, patience: float) -> None:
+    """Jobs that cannot be given back are a failure that names them, however long the pool would wait."""
+    app = database.app(timeout=patience)
+    began = asyncio.Event()
+
+    @app.task(name="wait")
+    async def wait() -> None:
+        began.set()
+        await asyncio.Event().wait()
+
+    options = HostOptions(log_level="ERROR", shutdown_timeout=3, cancellation_timeout=3)
+    with pytest.raises(HostFailedError) as caught, ExitStack() as stack:
+        async with hosted(ProcrastinateWorker(app, **QUICK, backoff=SOON), options=options):
+            database.defer("wait")
+            await began.wait()
+            stack.enter_context(database.away())
+
+    (error,) = caught.value.exceptions
+    assert isinstance(error, JobsNotReturnedError)
+    assert error.jobs == ("wait[1]",)
+
+
+async def test_a_pool_without_connections_needs_no_renewal(database: Database) -> None:
+    """An app that connects for each query is hosted like any other."""
+    app = database.app(pool_factory=AsyncNullConnectionPool)
+    runs: list[int] = []
+
+    @app.task(name="note")
+    async def note() -> None:
+        runs.append(1)
+
+    async with hosted(worker := ProcrastinateWorker(app, **QUICK, backoff=SOON)):
+        with database.away():
+            await until(lambda: worker.details()["connected"] is False)
+        await until(lambda: worker.details()["connected"])
+        database.defer("note")
+        await until(lambda: runs)
+
+    assert database.states() == ["succeeded"]
+
+
+async def test_an_app_that_was_open_stays_open(database: Database) -> None:
+    """The service closes only what it has opened, and recovers with a pool that is not its own."""
+    app = database.app()
+
+    @app.task(name="note")
+    async def note() -> None: ...
+
+    async with app.open_async():
+        async with hosted(worker := ProcrastinateWorker(app, **QUICK, backoff=SOON)):
+            with database.away():
+                await until(lambda: worker.details()["connected"] is False)
+            await until(lambda: worker.details()["connected"])
+        number = await app.configure_task("note").defer_async()
+
+    assert database.execute("SELECT status FROM procrastinate_jobs WHERE id = %s", number) == [("todo",)]
+
+
+async def test_a_loop_that_fails_is_replaced(database: Database) -> None:
+    """A worker whose query fails while its connections are well is replaced, although a job of it still runs."""
+    app = database.app()
+    runs: list[int] = []
+    let_go = asyncio.Event()
+
+    @app.task(name="wait")
+    async def wait() -> None:
+        runs.append(1)
+        await let_go.wait()
+
+    async with hosted(worker := ProcrastinateWorker(app, **QUICK, backoff=SOON)):
+        database.defer("wait")
+        await until(lambda: runs)
+        database.execute("ALTER FUNCTION procrastinate_fetch_job_v2 RENAME TO elsewhere")
+        await until(lambda: worker.details()["connected"] is False)
+        database.execute("ALTER FUNCTION elsewhere RENAME TO procrastinate_fetch_job_v2")
+        await until(lambda: worker.details()["connected"])
+        database.defer("wait")
+        await until(lambda: len(runs) == 2)
+        let_go.set()
+        await until(lambda: database.states() == ["succeeded"] * 2)
+        await worker.check()
+
+
+async def test_an_outcome_that_is_refused_runs_again_beside_a_worker_that_lives(database: Database) -> None:
+    """A job whose outcome the database does not take runs again, also when its worker goes on; no attempt is gone."""
+    app = database.app()
+    runs: list[int] = []
+
+    @app.task(name="note")
+    async def note() -> None:
+        runs.append(1)
+
+    with log_lines() as lines:
+        async with hosted(worker := ProcrastinateWorker(app, **QUICK)):
+            database.execute("ALTER FUNCTION procrastinate_finish_job_v1 RENAME TO elsewhere")
+            database.defer("note")
+            await until(lambda: len(runs) > 1)
+            database.execute("ALTER FUNCTION elsewhere RENAME TO procrastinate_finish_job_v1")
+            await until(lambda: database.states() == ["succeeded"])
+            restarts = worker.details()["restarts"]
+
+    assert restarts == 0
+    assert "WARNING job note[1] runs again: its outcome could not be written down" in lines
+
+
+async def test_an_outcome_that_another_has_written_stays(database: Database) -> None:
+    """A job that has ended elsewhere meanwhile does not run again."""
+    app = database.app()
+    runs: list[int] = []
+
+    @app.task(name="note", pass_context=True)
+    async def note(context: JobContext) -> None:
+        runs.append(1)
+        database.execute("UPDATE procrastinate_jobs SET status = 'succeeded' WHERE id = %s", context.job.id)
+
+    async with hosted(worker := ProcrastinateWorker(app, **QUICK)):
+        database.defer("note")
+        await until(lambda: runs)
+        looked = worker.details()["swept"]
+        other = database.begin("note", None)
+        await until(lambda: database.states()[other - 1] == "succeeded")
+
+    assert looked == 0
+    assert len(runs) == 2
+
+
+async def test_one_that_cannot_go_back_yet_is_tried_again(database: Database) -> None:
+    """Where another job waits with its queueing lock, it goes back when that has gone."""
+    app = database.app()
+    runs: list[int] = []
+
+    @app.task(name="note")
+    async def note() -> None:
+        runs.append(1)
+        if len(runs) == 1:
+            database.execute("ALTER FUNCTION procrastinate_finish_job_v1 RENAME TO elsewhere")
+            database.execute(
+                "INSERT INTO procrastinate_jobs (queue_name, task_name, queueing_lock, scheduled_at) "
+                "VALUES ('default', 'note', 'one', now() + interval '1 day')"
+            )
+
+    async with hosted(ProcrastinateWorker(app, **QUICK)):
+        number = await app.configure_task("note", queueing_lock="one").defer_async()
+        await until(lambda: runs)
+        await asyncio.sleep(3 * QUICK["sweep_every"])
+        states = database.states()
+        database.execute("ALTER FUNCTION elsewhere RENAME TO procrastinate_finish_job_v1")
+        database.execute("DELETE FROM procrastinate_jobs WHERE id <> %s", number)
+        await until(lambda: database.states() == ["succeeded"])
+
+    assert states == ["doing", "todo"]
+    assert len(runs) == 2
+
+
+async def test_a_stop_need_not_wait_for_the_backoff(database: Database) -> None:
+    """A worker that waits until it tries again ends at once with the stop."""
+    backoff = Backoff(initial=600, maximum=600)
+    async with hosted(worker := ProcrastinateWorker(database.app(), **QUICK, backoff=backoff)) as host:
+        with database.away():
+            await until(lambda: worker.details()["connected"] is False)
+        await host.stop()
+
+    assert host.lifetime.exit_code == 0

@@ -1,0 +1,304 @@
+"""What becomes of running jobs at the stop: finished, or given back while there is time."""
+
+import asyncio
+import logging
+from typing import Any
+
+import anyio
+import pytest
+from durable import QUICK, SOON, Database, hosted, log_lines, no_engine_left, until
+from procrastinate.exceptions import JobAborted
+from procrastinate.job_context import JobContext
+
+from hostkit import HostFailedError, HostOptions, StoppingToken
+from hostkit.ext.procrastinate import JobCutError, JobsNotReturnedError, ProcrastinateWorker, retry_strategy
+from hostkit.jobs import Retry
+from hostkit.testing import ManualStoppingToken
+
+SHORT = HostOptions(log_level="ERROR", shutdown_timeout=1.8, cancellation_timeout=3)
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object]]:
+    """Both event loops on which procrastinate runs."""
+    return "asyncio", {"use_uvloop": request.param == "uvloop"}
+
+
+class Jobs:
+    """An app with tasks that say when they begin, and wait until they are let go."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.app = database.app()
+        self.began: list[int | None] = []
+        self.ended: list[int | None] = []
+        self.let_go = asyncio.Event()
+        self.app.task(name="wait", pass_context=True)(self.wait)
+
+    async def wait(self, context: JobContext) -> None:
+        self.began.append(context.job.id)
+        await self.let_go.wait()
+        self.ended.append(context.job.id)
+
+    def worker(self, **options: Any) -> ProcrastinateWorker:  # noqa: ANN401  # its options
+        return ProcrastinateWorker(self.app, **{**QUICK, **options})
+
+
+async def test_a_job_that_ends_in_time_is_finished(database: Database) -> None:
+    """A running job may end within the shutdown timeout, and nothing new is begun."""
+    jobs = Jobs(database)
+    with log_lines() as lines:
+        async with hosted(jobs.worker()) as host:
+            database.defer("wait")
+            await until(lambda: jobs.began)
+            host.lifetime.request_stop()
+            await until(lambda: "INFO jobs that run, and have 28.0 s: 1" in lines)
+            database.defer("wait")
+            await asyncio.sleep(0.1)
+            jobs.let_go.set()
+
+    assert jobs.ended == [1]
+    assert database.states() == ["succeeded", "todo"]
+
+
+async def test_a_job_that_does_not_is_given_back_and_run_by_another_worker_at_once(any_database: Database) -> None:
+    """What still runs shortly before the cancellation goes back to the queue, and others hear of it without polling."""
+    first, second = Jobs(any_database), Jobs(any_database)
+    second.let_go.set()
+    with log_lines() as lines:
+        async with hosted(first.worker(concurrency=1), options=SHORT) as host:
+            cut = any_database.defer("wait")
+            await until(lambda: first.began == [cut])
+            async with hosted(second.worker(poll_every=600)):
+                other = any_database.defer("wait")
+                await until(lambda: any_database.wake() or second.ended)  # it may not listen yet
+                await until(lambda: any_database.states() == ["doing", "succeeded"])
+                await host.stop()
+                await until(lambda: second.ended == [other, cut])
+
+    assert first.ended == []
+    assert f"INFO back in the queue: wait[{cut}]" in lines
+    assert any_database.states() == ["succeeded", "succeeded"]
+
+
+async def test_a_cut_is_no_failure_of_the_host(database: Database) -> None:
+    """That jobs were given back is an orderly stop: the exit code is 0."""
+    jobs = Jobs(database)
+    async with hosted(jobs.worker(), options=SHORT) as host:
+        database.defer("wait")
+        await until(lambda: jobs.began)
+
+    assert host.lifetime.exit_code == 0
+    assert database.states() == ["todo"]
+
+
+async def test_a_cut_is_one_line_in_the_log(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    """The engine says that a job was aborted, without a traceback."""
+    jobs = Jobs(database)
+    caplog.set_level(logging.INFO, "procrastinate")
+    async with hosted(jobs.worker(), options=SHORT):
+        database.defer("wait")
+        await until(lambda: jobs.began)
+
+    (record,) = [record for record in caplog.records if "ended with status" in record.message]
+    assert "Aborted, to retry" in record.message
+    assert record.exc_info is None
+
+
+async def test_jobs_without_a_limit_have_as_long_as_they_take(database: Database) -> None:
+    """Where nothing is going to cancel the service, nothing is cut."""
+    jobs = Jobs(database)
+    token = ManualStoppingToken()
+    async with anyio.create_task_group() as group:
+        worker = jobs.worker()
+        group.start_soon(worker.execute, token)
+        database.defer("wait")
+        await until(lambda: jobs.began)
+        token.request_stop()
+        await anyio.sleep(0.1)
+        jobs.let_go.set()
+
+    assert database.states() == ["succeeded"]
+
+
+@pytest.mark.parametrize("error", [JobCutError, JobAborted])
+async def test_a_job_that_hears_of_the_stop_may_give_up(database: Database, error: type[Exception]) -> None:
+    """A job whose token is set may go back by itself, before it is cut."""
+    app = database.app()
+    began: list[float] = []
+
+    @app.task(name="listen", pass_context=True)
+    async def listen(context: JobContext) -> None:
+        token: StoppingToken = context.additional_context["stopping_token"]
+        began.append(1)
+        await token.wait()
+        raise error
+
+    with log_lines() as lines:
+        async with hosted(ProcrastinateWorker(app, **QUICK)) as host:
+            database.defer("listen")
+            await until(lambda: began)
+
+    assert host.lifetime.exit_code == 0
+    assert database.states() == ["todo"]
+    assert "INFO back in the queue: listen[1]" in lines
+
+
+@pytest.mark.parametrize(("error", "state"), [(JobCutError, "failed"), (JobAborted, "aborted")])
+async def test_giving_up_without_a_stop_ends_a_job(database: Database, error: type[Exception], state: str) -> None:
+    """Nothing goes back to the queue without a stop: that would never end."""
+    app = database.app()
+    runs: list[int] = []
+
+    @app.task(name="give-up")
+    async def give_up() -> None:
+        runs.append(1)
+        raise error
+
+    async with hosted(ProcrastinateWorker(app, **QUICK)):
+        database.defer("give-up")
+        await until(lambda: database.states() == [state])
+
+    assert len(runs) == 1
+
+
+async def test_a_cancellation_of_the_jobs_own_is_a_failure(database: Database) -> None:
+    """A job that awaits what somebody else cancels fails, with its retries; it does not loop."""
+    app = database.app()
+    runs: list[int] = []
+
+    @app.task(name="cancelled", retry=retry_strategy(Retry(attempts=2, backoff=lambda _: 0)))
+    async def cancelled() -> None:
+        runs.append(1)
+        future: asyncio.Future[None] = asyncio.Future()
+        future.cancel()
+        await future
+
+    async with hosted(worker := ProcrastinateWorker(app, **{**QUICK, "poll_every": 0.1})):
+        database.defer("cancelled")
+        await until(lambda: database.states() == ["failed"])
+        (failed,) = await worker.failed()
+
+    assert len(runs) == 2
+    assert failed.error is not None
+    assert failed.error.startswith("JobCancelledError: ")
+
+
+async def test_a_users_abort_is_neither_retried_nor_a_failure(database: Database) -> None:
+    """A job that somebody cancels while it runs is aborted, also when it would be retried."""
+    jobs = Jobs(database)
+    jobs.app.task(name="stubborn", pass_context=True, retry=True)(jobs.wait)
+    async with hosted(worker := jobs.worker()):
+        number = database.defer("stubborn")
+        await until(lambda: jobs.began)
+        assert await worker.cancel(number)
+        await until(lambda: database.states() == ["aborted"])
+
+    assert jobs.began == [number]
+
+
+async def test_heartbeats_go_on_while_jobs_finish(database: Database) -> None:
+    """A stop may take longer than it takes until a worker counts as dead: its jobs are not taken from it."""
+    first, second = Jobs(database), Jobs(database)
+    async with hosted(first.worker(), options=HostOptions(log_level="ERROR", shutdown_timeout=8)) as host:
+        database.defer("wait")
+        await until(lambda: first.began)
+        host.lifetime.request_stop()
+        await host.lifetime.wait_stopping()
+        async with hosted(second.worker()):
+            began = anyio.current_time()
+            await until(lambda: anyio.current_time() - began > 3 * QUICK["stalled_after"])
+            first.let_go.set()
+            await until(lambda: database.states() == ["succeeded"])
+
+    assert second.began == []
+    assert database.execute("SELECT attempts FROM procrastinate_jobs") == [(1,)]
+
+
+async def test_a_job_that_ignores_its_cancellation_is_named(database: Database) -> None:
+    """An async job that goes on after it was cut keeps its row, and is a failure of the host."""
+    app = database.app()
+    began = asyncio.Event()
+    let_go = asyncio.Event()
+
+    @app.task(name="stubborn")
+    async def stubborn() -> None:
+        began.set()
+        while not let_go.is_set():
+            try:
+                await let_go.wait()
+            except asyncio.CancelledError:
+                continue
+
+    with log_lines("WARNING") as lines:
+        try:
+            with pytest.raises(HostFailedError) as caught:
+                async with hosted(ProcrastinateWorker(app, **QUICK), options=SHORT):
+                    database.defer("stubborn")
+                    await until(began.is_set)
+        finally:
+            states = database.states()
+            let_go.set()
+            await no_engine_left()
+
+    assert states == ["doing"]
+    assert any(isinstance(error, JobsNotReturnedError) for error in caught.value.exceptions)
+    assert any("goes on in spite of the stop, at" in line for line in lines)
+
+
+async def test_a_job_whose_place_is_taken_is_not_said_to_be_back(database: Database) -> None:
+    """Where another job waits with its queueing lock, a cut job stays where it is, and that is said."""
+    jobs = Jobs(database)
+    with log_lines() as lines, pytest.RaisesGroup(JobsNotReturnedError):
+        async with hosted(jobs.worker(), options=SHORT):
+            cut = await jobs.app.configure_task("wait", queueing_lock="one").defer_async()
+            await until(lambda: jobs.began)
+            await jobs.app.configure_task(
+                "wait", queueing_lock="one", queue="elsewhere", schedule_in={"days": 1}
+            ).defer_async()
+    later = Jobs(database)
+    states = database.states()
+    async with hosted(later.worker()):
+        database.execute("DELETE FROM procrastinate_jobs WHERE id <> %s", cut)
+        await until(lambda: later.began == [cut])
+        later.let_go.set()
+
+    assert states == ["doing", "todo"]
+    assert not any("back in the queue" in line for line in lines)
+
+
+async def test_a_stop_takes_no_attempt(database: Database) -> None:
+    """A run that was cut does not count: the job has all its attempts."""
+    app = database.app()
+    runs: list[int] = []
+    waits = [True]
+
+    @app.task(name="fail", retry=retry_strategy(Retry(attempts=2, backoff=lambda _: 0)))
+    async def fail() -> None:
+        runs.append(1)
+        if waits[0]:
+            await asyncio.Event().wait()
+        raise OSError
+
+    polling = {**QUICK, "poll_every": 0.1}
+    for number in (1, 2):
+        async with hosted(ProcrastinateWorker(app, **polling), options=SHORT):
+            if number == 1:
+                database.defer("fail")
+            await until(lambda: len(runs) == number)  # noqa: B023  # awaited in the loop
+    waits[0] = False
+    async with hosted(ProcrastinateWorker(app, **polling)):
+        await until(lambda: database.states() == ["failed"])
+
+    assert len(runs) == 2 + 2
+
+
+async def test_a_stop_without_a_database_is_quick(database: Database) -> None:
+    """With no job running, a worker that cannot take itself off ends all the same, and that is no failure."""
+    jobs = Jobs(database)
+    async with hosted(worker := jobs.worker(backoff=SOON)) as host:
+        with database.away():
+            await until(lambda: worker.details()["connected"] is False)
+            await host.stop()
+
+    assert host.lifetime.exit_code == 0

@@ -1,0 +1,370 @@
+"""The streams: what a page that is open is sent, when, and at whose cost."""
+
+import itertools
+import math
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import anyio
+import pytest
+from asgi_client import Client, Events
+from dashboard_host import TOKEN, dashboard_of, fail, forever, noon, nothing, scene
+from puppet import QUIET, Puppet
+
+from hostkit import Host, HostBuilder, HostStatus, Restart
+from hostkit.ext.asgi import Message
+from hostkit.ext.dashboard import dashboard_app
+from hostkit.scheduling import Every, Scheduler
+
+pytestmark = pytest.mark.needs("starlette", "prometheus_client")
+
+
+@pytest.fixture(autouse=True)
+def wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wall clock goes with the event loop's: a host at rest does not change."""
+    monkeypatch.setattr("hostkit._values.clock.now", noon)
+
+
+class TestStream:
+    async def test_begins_with_the_state(self) -> None:
+        """The first thing that comes is a whole snapshot."""
+        async with scene() as found, Events(found.client) as events:
+            status = await events.next("status")
+
+        assert events.status == 200
+        assert status["version"] == 1
+        assert status["host"]["state"] == "started"
+
+    async def test_needs_the_token(self) -> None:
+        """As everything else."""
+        async with scene(token=TOKEN) as found, Events(found.client) as events:
+            await events.ended.wait()
+
+        assert events.status == 401
+
+    async def test_tells_a_crash_at_once(self) -> None:
+        """What happens is sent when it happens, not when the second is over."""
+        async with scene(worker={"on_failure": Restart()}) as found, Events(found.client) as events:
+            await events.next("status")
+            await anyio.sleep(5)
+            began = anyio.current_time()
+            found.worker.fail(OSError("no route"))
+            status = await events.next("status")
+            took = anyio.current_time() - began
+
+        assert status["services"][0]["state"] == "restarting"
+        assert took < 0.5
+
+    @pytest.mark.parametrize(
+        "happens",
+        [
+            lambda found: found.queue.enqueue_nowait(fail),
+            lambda found: found.scheduler.add(fail, Every(hours=2), name="fails", run_at_start=True),
+        ],
+    )
+    async def test_tells_failures_of_jobs_and_runs(self, happens: Callable[[Any], object]) -> None:
+        """Those are problems, and are there within a second and a half."""
+        async with scene() as found, Events(found.client) as events:
+            await events.next("status")
+            began = anyio.current_time()
+            happens(found)
+            problems: list[dict[str, Any]] = []
+            while not problems:
+                problems = (await events.next("status"))["problems"]
+            took = anyio.current_time() - began
+
+        assert problems[0]["why"] == "RuntimeError: no luck"
+        assert took <= 1.5
+
+    async def test_sends_a_sign_of_life_when_nothing_happens(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The page can tell a host at rest from a connection that is gone."""
+        monkeypatch.setattr("hostkit.ext.dashboard._dashboard.LONGEST_MOUNTED_STREAM", math.inf)
+        async with scene() as found, Events(found.client) as events:
+            await events.next("status")
+            await anyio.sleep(60)
+            taken = events.taken
+            pulse = await events.next("pulse")
+
+        assert pulse is None
+        assert 20 <= taken <= 40
+
+    async def test_much_at_once_is_one_message(self) -> None:
+        """A thousand events in a second are four snapshots at most."""
+        async with scene() as found, Events(found.client) as events:
+            await events.next("status")
+            before = events.taken
+            for _ in range(100):
+                found.queue.enqueue_nowait(fail)
+                await anyio.sleep(0.01)
+            taken = events.taken - before
+
+        assert taken <= 5
+
+    async def test_all_viewers_share_one_reading(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Fifty pages cost one snapshot."""
+        readings = 0
+        status = Host.status
+
+        def counted(host: Host, *, lines: bool = True) -> HostStatus:
+            nonlocal readings
+            readings += lines
+            return status(host, lines=lines)
+
+        monkeypatch.setattr(Host, "status", counted)
+        async with scene() as found, anyio.create_task_group() as group:
+            streams = [Events(found.client) for _ in range(50)]
+
+            async def watch(events: Events) -> None:
+                async with events:
+                    await anyio.sleep(30)
+
+            for events in streams:
+                group.start_soon(watch, events)
+            await anyio.sleep(20)
+            counted_until_now = readings
+
+        assert all(events.taken for events in streams)
+        assert counted_until_now <= 45
+
+    async def test_there_are_fifty_at_most(self) -> None:
+        """The next one is told to ask by itself; when one leaves, there is room again."""
+        async with scene() as found, anyio.create_task_group() as group:
+            streams = [Events(found.client) for _ in range(50)]
+
+            async def watch(events: Events) -> None:
+                async with events:
+                    await events.ended.wait()
+
+            for events in streams:
+                group.start_soon(watch, events)
+            await anyio.sleep(1)
+            refused = await found.client.get("/events")
+            streams[0].leave()
+            await anyio.sleep(1)
+            async with Events(found.client) as again:
+                await again.next("status")
+            for events in streams:
+                events.leave()
+
+        assert (refused.status, refused.headers["retry-after"]) == (503, "5")
+        assert refused.json() == {"error": "too many viewers"}
+
+    async def test_a_client_that_takes_nothing_is_left(self) -> None:
+        """After ten seconds; others are served meanwhile."""
+        async with scene() as found, Events(found.client, takes=1) as stuck, Events(found.client) as other:
+            await other.next("status")
+            began = anyio.current_time()
+            await stuck.ended.wait()
+            took = anyio.current_time() - began
+            pulses = other.taken
+
+        assert took == pytest.approx(10, abs=1)
+        assert pulses > 3
+
+    async def test_a_server_may_tell_by_an_error_that_a_client_has_left(self) -> None:
+        """Some do; that is no error of ours."""
+        async with scene() as found:
+
+            async def receive() -> Message:
+                await anyio.sleep_forever()
+                raise AssertionError
+
+            async def send(message: Message) -> None:
+                if message["type"] == "http.response.body":
+                    raise OSError
+
+            await found.client.app(found.client.scope("GET", "/events", {}), receive, send)
+
+    async def test_leaves_no_task_behind(self) -> None:
+        """A stream is the task of its own request."""
+        async with scene() as found:
+            await anyio.wait_all_tasks_blocked()  # the queue and the scheduler have their tasks
+            before = {task.id for task in anyio.get_running_tasks()}
+            async with Events(found.client) as events:
+                await events.next("status")
+            after = {task.id for task in anyio.get_running_tasks()}
+
+        assert after <= before
+
+
+class TestEnd:
+    async def test_is_told_with_reason_and_exit_code(self) -> None:
+        """The last thing that a page hears of a host is how it has ended."""
+        builder = HostBuilder(QUIET)
+        client = Client(dashboard_app(builder))
+        builder.add_service(Puppet(), name="only")
+        host = builder.build()
+        await host.start()
+
+        async with Events(client) as events:
+            await events.next("status")
+            await host.stop("signal SIGTERM")
+            end = await events.next("end")
+            await events.ended.wait()
+
+        assert end == {"reason": "signal SIGTERM", "exit_code": 0}
+
+    async def test_a_host_that_has_ended_ends_new_streams_too(self) -> None:
+        """They get its last state and its end; once it is started again, they go on."""
+        builder = HostBuilder(QUIET)
+        client = Client(dashboard_app(builder))
+        builder.add_service(Puppet(), name="only")
+        host = builder.build()
+        async with host:
+            pass
+
+        async with Events(client) as events:
+            status = await events.next("status")
+            await events.next("end")
+            await events.ended.wait()
+        async with host, Events(client) as again:
+            await again.next("status")
+            await anyio.sleep(5)
+            ended = again.ended.is_set()
+
+        assert status["host"]["state"] == "stopped"
+        assert not ended
+
+    async def test_a_mounted_stream_ends_now_and_then(self) -> None:
+        """A server that waits for its requests is not held by a page that is open; the page comes back at once."""
+        async with scene() as found, Events(found.client) as events:
+            began = anyio.current_time()
+            await events.ended.wait()
+            took = anyio.current_time() - began
+
+        assert took == pytest.approx(10, abs=1)
+
+    async def test_before_the_host_is_built_there_is_nothing(self) -> None:
+        """A stream that came early waits for the host."""
+        builder = HostBuilder(QUIET)
+        client = Client(dashboard_app(builder))
+        builder.add_service(Puppet(), name="only")
+
+        async with Events(client) as events:
+            await anyio.sleep(2)
+            builder.build()
+            status = await events.next("status")
+
+        assert status["host"]["state"] == "created"
+
+
+class TestCost:
+    async def test_a_large_host_is_read_less_often(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Reading takes a twentieth of the time at most, however long it takes."""
+        readings = []
+        status = Host.status
+
+        def slow(host: Host, *, lines: bool = True) -> HostStatus:
+            if lines:
+                readings.append(anyio.current_time())
+                shift.append(0.2)
+            return status(host, lines=lines)
+
+        shift: list[float] = []
+        monkeypatch.setattr(Host, "status", slow)
+        clock = anyio.current_time
+        monkeypatch.setattr("hostkit.ext.dashboard._viewers.anyio.current_time", lambda: clock() + sum(shift))
+        async with scene() as found, Events(found.client) as events:
+            await events.next("status")
+            await anyio.sleep(9)
+
+        assert 1 <= len(readings) <= 4
+
+    async def test_many_jobs(self) -> None:
+        """Two thousand schedules are a snapshot of the first five hundred."""
+
+        def prepare(builder: HostBuilder) -> None:
+            more = builder.add_service(Scheduler(), name="more")
+            for number in range(2000):
+                more.add(nothing, Every(hours=1 + number), name=f"job {number}")
+
+        async with scene(prepare) as found, Events(found.client) as events:
+            status = await events.next("status")
+
+        assert len(status["schedules"]) == 500
+
+
+class TestLag:
+    async def test_is_measured_while_a_page_is_open(self) -> None:
+        """A stream that is woken late tells how late."""
+        async with scene() as found, Events(found.client) as events:
+            await events.next("status")
+            await anyio.sleep(5)
+            app = dashboard_of(found)
+            largest = app.lag.largest()
+
+        assert largest is not None
+        assert 0 <= largest < 0.25
+
+    async def test_keeps_the_largest_of_a_minute(self) -> None:
+        """A smaller one does not hide it, a larger one takes its place, and it goes with time."""
+        async with scene() as found:
+            app = dashboard_of(found)
+            seen = [app.lag.largest()]
+            for late in (0.5, 0.1, 0.7, 0.2):
+                app.lag.add(late)
+                seen.append(app.lag.largest())
+            await anyio.sleep(59)
+            app.lag.add(0.05)
+            seen.append(app.lag.largest())
+            await anyio.sleep(2)
+            seen.append(app.lag.largest())
+
+        assert seen == [None, 0.5, 0.5, 0.7, 0.7, 0.7, 0.05]
+
+    async def test_is_measured_while_metrics_are_scraped(self) -> None:
+        """For two minutes after a scrape; then nothing wakes the loop any more."""
+        async with scene() as found:
+            app = dashboard_of(found)
+            async with anyio.create_task_group() as group:
+                group.start_soon(app.lag.measure)
+                await anyio.sleep(10)
+                before = app.lag.peak
+                await found.client.get("/metrics")
+                await anyio.sleep(10)
+                during = app.lag.peak
+                await anyio.sleep(120)
+                app.lag.peak = None
+                await anyio.sleep(120)
+                after = app.lag.peak
+                group.cancel_scope.cancel()
+
+        assert before is None
+        assert during is not None
+        assert after is None
+
+
+async def test_a_job_that_runs_is_no_change() -> None:
+    """A host that only works is not sent again and again: its state is the same."""
+    async with scene() as found:
+        await found.queue.enqueue(forever)
+        async with Events(found.client) as events:
+            await events.next("status")
+            await anyio.sleep(2)
+            before = events.taken
+            await anyio.sleep(6)
+            taken = events.taken - before
+
+    assert taken <= 4
+
+
+async def test_intervals_of_one_moment_are_no_change() -> None:
+    """Their next runs are reckoned anew at each reading, some microseconds apart, and in no order of theirs."""
+    readings = itertools.count()
+
+    def jittering() -> datetime:
+        return noon() + timedelta(microseconds=next(readings) * 617 % 1000)
+
+    def prepare(builder: HostBuilder) -> None:
+        scheduler = builder.add_service(Scheduler(now=jittering), name="intervals")
+        for number in range(20):
+            scheduler.add(nothing, Every(hours=1), name=f"job {number}")
+
+    async with scene(prepare) as found:
+        first = await found.client.get("/status.json")
+        await anyio.sleep(1)
+        second = await found.client.get("/status.json")
+
+    assert first.headers["etag"] == second.headers["etag"]
+    assert first.json()["at"] != second.json()["at"]

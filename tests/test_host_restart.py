@@ -1,0 +1,286 @@
+"""`Host.restart`: one service is ended and run again, while the others go on."""
+
+import anyio
+import pytest
+from puppet import QUIET, Plain, Puppet, PuppetError, build, trace
+
+from hostkit import (
+    BackgroundService,
+    Backoff,
+    EndAction,
+    Host,
+    HostBuilder,
+    HostOptions,
+    HostStateError,
+    Restart,
+    ServiceState,
+    ServiceStuckError,
+    StoppingToken,
+)
+from hostkit.events import HostEvent, ServiceRestarting
+
+
+def state_of(host: Host, name: str = "a") -> ServiceState:
+    """Return the state of one service."""
+    return next(service.state for service in host.status().services if service.name == name)
+
+
+async def test_a_running_service_is_ended_and_run_again() -> None:
+    """The token, the end, `stop()`, and at once the next run; the call returns when it is ready; others go on."""
+    service, other = Puppet(start=2, drain=1, stop=3), Puppet()
+    host, events = build(service, other)
+
+    async with host:
+        events.clear()
+        began = anyio.current_time()
+        await host.restart("a")
+        took = anyio.current_time() - began
+        seen = trace(events)
+
+    assert took == 1 + 3 + 2
+    assert seen == ["stopping a", "stopped a", "restarting a", "starting a", "started a"]
+    assert service.calls == ["start", "execute", "stop"] * 2
+    assert other.calls == ["start", "execute", "stop"]
+    assert host.lifetime.exit_code == 0
+
+
+async def test_a_service_without_a_loop_is_restarted() -> None:
+    """A service that has only `start()` and `stop()` is stopped and started."""
+    service = Plain()
+    host, _ = build(service, Puppet())
+
+    async with host:
+        await host.restart("a")
+        stopped = service.stopped
+
+    assert (stopped, service.stopped) == (1, 2)
+
+
+@pytest.mark.parametrize("fails", ["", "execute"])
+async def test_a_service_that_has_ended_is_run_again(fails: str) -> None:
+    """A service that has returned, or failed under IGNORE, is run again by hand."""
+    service = Puppet(run=1, fails=fails)
+    builder = HostBuilder(QUIET)
+    builder.add_service(service, name="a", on_failure=EndAction.IGNORE)
+    builder.add_service(Puppet(), name="b")
+    host = builder.build()
+
+    async with host:
+        await anyio.sleep(2)
+        ended = state_of(host)
+        await host.restart("a")
+        again = state_of(host)
+        await anyio.sleep(2)
+
+    assert (ended, again) == ("failed" if fails else "started", "started")
+    assert service.calls.count("execute") == 2
+
+
+async def test_a_service_that_waits_for_its_restart_is_run_at_once() -> None:
+    """The backoff is left out."""
+    service = Puppet(run=1, fails="execute")
+    builder = HostBuilder(QUIET)
+    builder.add_service(service, name="a", on_failure=Restart(backoff=Backoff(initial=600, maximum=600, jitter=0)))
+    builder.add_service(Puppet(), name="b")
+
+    async with builder.build() as host:
+        await anyio.sleep(2)
+        waiting = host.status().services[0]
+        began = anyio.current_time()
+        await host.restart("a")
+        took = anyio.current_time() - began
+        running = host.status().services[0]
+        service.fails = ""
+
+    assert (waiting.state, running.state, took) == ("restarting", "started", 0)
+    assert (waiting.failures_in_a_row, waiting.restart_limit) == (1, 5)
+    assert waiting.restart_at is not None
+    assert running.restart_at is None
+
+
+async def test_a_restart_by_hand_counts_for_no_policy() -> None:
+    """However often a service is restarted by hand, its `Restart` is not used up, and `on_return` does not matter."""
+    builder = HostBuilder(QUIET)
+    builder.add_service(
+        Puppet(), name="a", on_failure=Restart(limit=1, backoff=Backoff(0, jitter=0)), on_return=EndAction.STOP_HOST
+    )
+    events: list[HostEvent] = []
+    builder.on_event(events.append)
+
+    async with builder.build() as host:
+        for _ in range(5):
+            await host.restart("a")
+        status = host.status().services[0]
+
+    assert (status.restarts, status.failures_in_a_row) == (5, 0)
+    restarts = [event for event in events if isinstance(event, ServiceRestarting)]
+    assert [(event.delay, event.in_a_row, event.limit) for event in restarts] == [(0, 0, None)] * 5
+    assert host.lifetime.exit_code == 0
+
+
+@pytest.mark.parametrize(("stop_timeout", "seconds"), [(None, 20), (3, 3)])
+async def test_a_service_that_does_not_end_is_cancelled(stop_timeout: float | None, seconds: float) -> None:
+    """It has its `stop_timeout`, or the host's time, and knows how much; cancelling it then is no failure."""
+    left: list[float] = []
+
+    class Slow(BackgroundService):
+        async def execute(self, stopping_token: StoppingToken) -> None:
+            stopping_token.on_stop(lambda: left.append(stopping_token.time_left))
+            await stopping_token.wait()
+            if len(left) == 1:
+                await anyio.sleep_forever()
+
+    builder = HostBuilder(QUIET)
+    builder.add_service(Slow(), name="a", stop_timeout=stop_timeout)
+
+    async with builder.build() as host:
+        began = anyio.current_time()
+        await host.restart("a")
+        took = anyio.current_time() - began
+        state = state_of(host)
+
+    assert (left[0], took, state) == (seconds, seconds, "started")
+    assert host.lifetime.exit_code == 0
+
+
+async def test_a_service_that_ignores_its_cancellation_is_abandoned() -> None:
+    """What does not end is abandoned, which stops the host."""
+    host, _ = build(Puppet(deaf="execute", drain=1000), options=HostOptions(log_level="CRITICAL", shutdown_timeout=3))
+    await host.start()
+    began = anyio.current_time()
+
+    with pytest.raises(HostStateError):
+        await host.restart("a")
+    took = anyio.current_time() - began
+
+    assert took == 3 + 5
+    with pytest.RaisesGroup(ServiceStuckError):
+        await host.wait()
+    await anyio.sleep(1000)
+
+
+async def test_a_restart_that_fails_to_start_is_told() -> None:
+    """A new run that ends before it was ready is an error of the call, and what the policy says for the host."""
+
+    class Once(Puppet):
+        async def start(self) -> None:
+            if "start" in self.calls:
+                raise PuppetError
+            await super().start()
+
+    builder = HostBuilder(QUIET)
+    builder.add_service(Once(), name="a", on_failure=EndAction.IGNORE)
+    builder.add_service(Puppet(), name="b")
+
+    async with builder.build() as host:
+        with pytest.raises(HostStateError, match="service 'a' has ended before it was ready"):
+            await host.restart("a")
+        assert state_of(host) == "failed"
+
+
+async def test_what_cannot_be_restarted_is_refused() -> None:
+    """Unknown names, and hosts that are not started."""
+    host, _ = build(Puppet(drain=5), Plain())
+
+    with pytest.raises(ValueError, match="there is no service named 'x'; there are: 'a', 'b'"):
+        await host.restart("x")
+    with pytest.raises(HostStateError, match="the host is created"):
+        await host.restart("a")
+    async with host:
+        host.lifetime.request_stop()
+        await host.lifetime.wait_stopping()
+        with pytest.raises(HostStateError, match="the host is stopping"):
+            await host.restart("a")
+
+
+async def test_a_stop_ends_the_call() -> None:
+    """When the host begins to stop meanwhile, the call ends with an error, and the service is stopped once."""
+    service = Puppet(drain=10)
+    host, _ = build(service)
+    refused: list[str] = []
+
+    async def restart() -> None:
+        with pytest.raises(HostStateError) as caught:
+            await host.restart("a")
+        refused.append(str(caught.value))
+
+    async with anyio.create_task_group() as group:
+        await host.start()
+        group.start_soon(restart)
+        await anyio.sleep(1)
+        await host.stop()
+
+    assert refused == ["the host has begun to stop meanwhile"]
+    assert service.calls == ["start", "execute", "stop"]
+
+
+async def test_a_service_does_not_wait_for_its_own_restart() -> None:
+    """A service that awaits its own restart would wait for itself; another one may be restarted from it."""
+    refused: list[str] = []
+
+    class Steering(BackgroundService):
+        host: Host
+
+        async def execute(self, stopping_token: StoppingToken) -> None:
+            await stopping_token.sleep(1)
+            await self.host.restart("b")
+            with pytest.raises(HostStateError) as caught:
+                await self.host.restart("a")
+            refused.append(str(caught.value))
+            await stopping_token.wait()
+
+    steering, other = Steering(), Puppet()
+    steering.host, _ = build(steering, other)
+    async with steering.host:
+        await anyio.sleep(2)
+
+    assert refused == ["service 'a' awaits restart() of itself, which waits for its end; return instead"]
+    assert other.calls.count("start") == 2
+
+
+class Brief(BackgroundService):
+    """Ends after a second, with no `stop()` to wait for."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+    async def execute(self, stopping_token: StoppingToken) -> None:
+        self.runs += 1
+        await stopping_token.sleep(1)
+
+
+async def test_a_service_that_is_gone_is_run_again() -> None:
+    """A service without a `stop()` that has returned is run again; then its end counts once more."""
+    brief = Brief()
+    host, _ = build(brief, Puppet(run=10))
+
+    async with host:
+        await anyio.sleep(2)
+        await host.restart("a")
+        again = state_of(host)
+        await host.wait()
+
+    assert (again, brief.runs) == ("started", 2)
+    assert host.lifetime.stop_reason == "nothing left to do: every service has ended"
+    assert anyio.current_time() == 10
+
+
+async def test_a_restart_is_run_at_once_in_the_same_turn() -> None:
+    """The backoff is left out also when its wait has not begun yet."""
+    builder = HostBuilder(QUIET)
+    service = Puppet(run=1, fails="execute")
+    builder.add_service(service, name="a", on_failure=Restart(backoff=Backoff(initial=600, maximum=600, jitter=0)))
+    builder.add_service(Puppet(), name="b")
+    host = builder.build()
+
+    def restart(event: HostEvent) -> None:
+        if isinstance(event, ServiceRestarting):
+            group.start_soon(host.restart, "a")
+
+    host.on_event(restart)
+    async with host, anyio.create_task_group() as group:
+        await anyio.sleep(1.5)
+        service.fails = ""
+        state = state_of(host)
+
+    assert state == "started"

@@ -1,0 +1,336 @@
+"""A scheduler that is steered from other threads: before, while and after it runs."""
+
+import math
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import anyio
+import pytest
+from anyio import from_thread, to_thread
+from scheduled import HOUR, MINUTE, START, Timed, hosted, log_lines, told
+
+from hostkit import HostFailedError
+from hostkit.scheduling import Daily, Every, Outcome, Overlap, ScheduledJob, Scheduler
+
+
+async def nothing() -> None:
+    """Do nothing."""
+
+
+def on_a_thread(function: Callable[[], object]) -> object:
+    """Return what *function* returns on a thread that is no event loop's."""
+    results: list[object] = []
+
+    def call() -> None:
+        try:
+            results.append(function())
+        except Exception as error:  # noqa: BLE001  # raised again below
+            results.append(error)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+    [result] = results
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+async def test_a_sync_job_may_have_another_one_run() -> None:
+    """A job on a thread asks for a run of another one: it runs, and the scheduler goes on."""
+    timed = Timed()
+    report = timed.scheduler.add(nothing, Every(hours=1), name="report")
+    ticks = timed.scheduler.add(nothing, Every(seconds=61), name="ticks")
+    collect = timed.scheduler.add(lambda: report.run_now(), Every(minutes=1), name="collect")  # noqa: PLW0108
+
+    async with timed.running():
+        await anyio.sleep(5.5 * MINUTE)
+
+    assert [run.outcome for run in collect.history] == [Outcome.SUCCEEDED] * 5
+    assert [run.outcome for run in report.history] == [Outcome.SUCCEEDED] * 5
+    assert len(ticks.history) == 5
+
+
+async def test_jobs_are_added_replaced_and_removed_from_a_thread() -> None:
+    """What a thread adds is in the mapping at once, and runs when it is due; what it removes runs no more."""
+    timed = Timed()
+    old = timed.scheduler.add(nothing, Every(minutes=1), name="job")
+    gone = timed.scheduler.add(nothing, Daily("09:10"), name="gone")
+
+    def steer() -> ScheduledJob:
+        gone.remove()
+        gone.remove()
+        timed.scheduler.add(nothing, Every(minutes=2), name="new", run_at_start=True)
+        return timed.scheduler.add(nothing, Every(minutes=5), name="job", replace=True)
+
+    async with timed.running():
+        await anyio.sleep(1.5 * MINUTE)
+        job = await to_thread.run_sync(steer)
+        names = list(timed.scheduler.jobs)
+        await anyio.sleep(10.2 * MINUTE)
+        history = told(job.history)
+        new = told(timed.scheduler.jobs["new"].history)
+
+    assert names == ["new", "job"]
+    assert told(old.history) == [(1, "succeeded", None)]
+    assert gone.history == ()
+    assert history == [(6.5, "succeeded", None), (11.5, "succeeded", None)]
+    assert new[:2] == [(1.5, "succeeded", None), (3.5, "succeeded", None)]
+
+
+async def test_the_run_that_waits_for_a_job_that_a_thread_removes_is_left_out() -> None:
+    """A removal from a thread drops the run that waits, and lets the one that runs go on."""
+    timed = Timed()
+
+    async def slow() -> None:
+        await anyio.sleep(5 * MINUTE)
+
+    job = timed.scheduler.add(slow, Every(minutes=1), overlap=Overlap.QUEUE)
+
+    async with timed.running():
+        await anyio.sleep(2.5 * MINUTE)
+        await to_thread.run_sync(job.remove)
+        await anyio.sleep(10 * MINUTE)
+
+    assert told(job.history) == [(1, "succeeded", None), (2, "skipped", "removed")]
+
+
+async def test_a_thread_pauses_and_resumes() -> None:
+    """`pause` and `resume`, of a job and of all, hold from any thread, and `next_run` tells the same there."""
+    timed = Timed()
+    job = timed.scheduler.add(nothing, Every(minutes=1))
+    other = timed.scheduler.add(nothing, Every(minutes=1))
+
+    async with timed.running():
+        await to_thread.run_sync(job.pause)
+        await anyio.sleep(1.5 * MINUTE)
+        await to_thread.run_sync(job.resume)
+        await to_thread.run_sync(timed.scheduler.pause)
+        await anyio.sleep(MINUTE)
+        while_paused = await to_thread.run_sync(lambda: job.next_run)
+        await to_thread.run_sync(timed.scheduler.resume)
+        next_run = await to_thread.run_sync(lambda: job.next_run)
+        await anyio.sleep(MINUTE)
+        history, beside = told(job.history), told(other.history)
+
+    assert (while_paused, next_run) == (None, START + timedelta(minutes=3))
+    assert history == [
+        (1, "skipped", "paused"),
+        (2, "skipped", "the scheduler is paused"),
+        (3, "succeeded", None),
+    ]
+    assert beside[1] == (2, "skipped", "the scheduler is paused")
+
+
+async def test_before_and_after_it_runs() -> None:
+    """A thread steers a scheduler that does not run: what it asks for is done at the next start."""
+    timed = Timed()
+    job = timed.scheduler.add(nothing, Every(minutes=10))
+    on_a_thread(job.run_now)
+
+    for _ in range(2):
+        async with timed.running():
+            await anyio.sleep(MINUTE)
+            before = len(job.history)
+        on_a_thread(job.run_now)
+        on_a_thread(lambda: timed.scheduler.add(nothing, Every(minutes=1)))
+
+    assert before == 2
+    assert list(timed.scheduler.jobs) == ["nothing", "nothing-2", "nothing-3"]
+    removed = timed.scheduler.jobs["nothing-2"]
+    on_a_thread(removed.remove)
+    with pytest.raises(ValueError, match="job 'nothing-2' was removed"):
+        on_a_thread(removed.run_now)
+
+
+async def test_a_run_that_is_asked_for_when_the_loop_has_ended_is_done_at_the_next_start() -> None:
+    """A loop may end under a scheduler: what a thread asks for then is not lost."""
+    timed = Timed()
+    job = timed.scheduler.add(nothing, Every(minutes=10))
+
+    class Ended:
+        """Stands in for the engine of a loop that has ended."""
+
+        def call(self, function: Callable[[], object]) -> bool:
+            return False
+
+        def run_now(self, job: ScheduledJob) -> None:
+            """Be what cannot be called any more."""
+
+    registry = job._owner
+    registry._engine = Ended()  # type: ignore[attr-defined]
+    job.run_now()
+    registry._engine = None  # type: ignore[attr-defined]
+
+    async with timed.running():
+        await anyio.sleep(MINUTE)
+
+    assert [run.outcome for run in job.history] == [Outcome.SUCCEEDED]
+
+
+@pytest.mark.parametrize("reads", [0, 1, 2])
+async def test_a_clock_that_fails_at_the_start_fails_the_scheduler(reads: int) -> None:
+    """The first times that the scheduler reads the clock are no different."""
+    left = math.inf
+
+    def now() -> datetime:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            message = "no clock"
+            raise OSError(message)
+        return START
+
+    scheduler = Scheduler(now=now)
+    scheduler.add(nothing, Every(hours=1))
+    left = reads
+
+    with pytest.raises(HostFailedError) as caught:
+        async with hosted(scheduler) as host:
+            await host.wait()
+
+    assert caught.group_contains(OSError, match="no clock")
+
+
+async def test_a_clock_that_fails_in_the_loop_fails_the_scheduler() -> None:
+    """When the clock fails while the loop does what a thread asked for, the scheduler fails, with that error."""
+    broken = False
+
+    def now() -> object:
+        if broken:
+            message = "no clock"
+            raise OSError(message)
+        return START
+
+    scheduler = Scheduler(now=now)  # type: ignore[arg-type]
+    job = scheduler.add(nothing, Every(hours=1))
+
+    async def live() -> None:
+        nonlocal broken
+        async with hosted(scheduler) as host:
+            await anyio.sleep(1)
+            broken = True
+            await to_thread.run_sync(job.run_now)
+            await host.wait()
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await live()
+
+    assert repr(caught.value.exceptions[0]) == "OSError('no clock')"
+
+
+async def test_many_threads_at_once() -> None:
+    """Threads that add, steer, read and remove side by side disturb neither each other nor what is due."""
+    timed = Timed()
+    ticks = timed.scheduler.add(nothing, Every(seconds=1), name="ticks")
+    errors: list[BaseException] = []
+
+    def steer() -> None:
+        try:
+            for _ in range(50):
+                job = timed.scheduler.add(nothing, Every(hours=1))
+                job.run_now()
+                job.pause()
+                _ = job.next_run, job.history, job.counts, job.runs, dict(timed.scheduler.jobs)
+                timed.scheduler.details()
+                job.resume()
+                job.remove()
+        except Exception as error:  # noqa: BLE001  # looked at below
+            errors.append(error)
+
+    async with timed.running(log_level="ERROR"):
+        async with anyio.create_task_group() as group:
+            for _ in range(4):
+                group.start_soon(to_thread.run_sync, steer)
+        await anyio.sleep(10.5)
+        count = len(ticks.history)
+
+    assert errors == []
+    assert list(timed.scheduler.jobs) == ["ticks"]
+    assert count >= 10
+
+
+async def test_names_are_unique_whatever_threads_add() -> None:
+    """Two threads that add a job of one name at once: one of them is told, and there is one job."""
+    scheduler = Scheduler()
+    barrier = threading.Barrier(4)
+    refused: list[str] = []
+
+    def add() -> None:
+        barrier.wait(20)
+        try:
+            scheduler.add(nothing, Every(hours=1), name="job")
+        except ValueError as error:
+            refused.append(str(error))
+
+    threads = [threading.Thread(target=add) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(refused) == 3
+    assert list(scheduler.jobs) == ["job"]
+
+
+async def test_the_loop_is_not_waited_for() -> None:
+    """A thread that steers gets its answer at once, also while the event loop is blocked by somebody else."""
+    timed = Timed()
+    job = timed.scheduler.add(nothing, Every(hours=1))
+
+    async with timed.running():
+        await anyio.sleep(1)
+        on_a_thread(job.run_now)  # it holds the loop
+        added = on_a_thread(lambda: timed.scheduler.add(nothing, Every(hours=1), run_at_start=True))
+        await anyio.sleep(1)
+
+    assert isinstance(added, ScheduledJob)
+    assert [run.outcome for run in (*job.history, *added.history)] == [Outcome.SUCCEEDED] * 2
+
+
+async def test_a_line_that_a_thread_causes_has_the_scheduler_s_name() -> None:
+    """What is logged of a run that a thread asked for names the scheduler, as all its lines do."""
+    timed = Timed()
+
+    async def slow() -> None:
+        await anyio.sleep(HOUR)
+
+    job = timed.scheduler.add(slow, Every(minutes=1), name="slow")
+
+    with log_lines() as lines:
+        async with timed.running():
+            await anyio.sleep(1.5 * MINUTE)
+            await to_thread.run_sync(job.run_now)
+            await anyio.sleep(1)
+
+    assert lines == ["INFO scheduler: job slow skipped: still running"]
+
+
+async def test_the_mapping_of_jobs_may_change_while_it_is_gone_over() -> None:
+    """Going over `jobs` meets the jobs of its beginning, so one may remove them all on the way."""
+    scheduler = Scheduler()
+    for _ in range(3):
+        scheduler.add(nothing, Every(hours=1))
+    shown = repr(scheduler.jobs)
+
+    for job in scheduler.jobs.values():
+        job.remove()
+
+    assert shown.startswith("{'nothing': <ScheduledJob 'nothing': every hour>, 'nothing-2': ")
+    assert len(scheduler.jobs) == 0
+    assert dict(scheduler.jobs.items()) == {}
+    with pytest.raises(KeyError):
+        scheduler.jobs["nothing"]
+
+
+def test_from_thread_is_not_needed() -> None:
+    """The methods are plain calls: a thread of anyio's needs no way back into its loop for them."""
+    timed = Timed()
+
+    async def main() -> None:
+        async with timed.running():
+            await to_thread.run_sync(lambda: timed.scheduler.add(nothing, Every(minutes=1)))
+            assert await to_thread.run_sync(lambda: from_thread.run_sync(len, timed.scheduler.jobs)) == 1
+
+    anyio.run(main)
