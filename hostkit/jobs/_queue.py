@@ -10,6 +10,7 @@ from hostkit import BackgroundService, StoppingToken
 from hostkit._values.clock import now as wall_clock
 from hostkit._values.durations import Duration
 from hostkit._values.functions import require_sync
+from hostkit._values.numbers import check_int
 from hostkit.jobs._delayed import WallClock
 from hostkit.jobs._dispatcher import Dispatcher
 from hostkit.jobs._enqueuer import Enqueuer
@@ -80,9 +81,9 @@ class JobQueue(Enqueuer, BackgroundService):
             TypeError: A value is of the wrong type.
             ValueError: A number is too small.
         """
-        _check_number("concurrency", concurrency, 1)
-        _check_number("capacity", capacity, 1)
-        _check_number("history", history, 0)
+        check_int("concurrency", concurrency, 1)
+        check_int("capacity", capacity, 1)
+        check_int("history", history, 0)
         for name, function in (("on_failed", on_failed), ("on_lost", on_lost)):
             if function is not None and not callable(function):
                 message = f"{name} takes a function, got {function!r}"
@@ -210,7 +211,7 @@ class JobQueue(Enqueuer, BackgroundService):
             TypeError: *limit* is no int.
             ValueError: *limit* is negative.
         """
-        _check_number("limit", limit, 0)
+        check_int("limit", limit, 0)
         return tuple(islice(self._inspection.waiting(), min(limit, sys.maxsize)))
 
     def job(self, id: int) -> Job[object] | None:  # noqa: A002  # as the attribute of a job
@@ -228,12 +229,3 @@ class JobQueue(Enqueuer, BackgroundService):
 
     def _close(self) -> None:
         self._dispatcher.close(drain=self._drain)
-
-
-def _check_number(name: str, number: object, least: int) -> None:
-    if type(number) is not int:
-        message = f"{name} must be an int, got {number!r}"
-        raise TypeError(message)
-    if number < least:
-        message = f"{name} must be {least} or more, got {number!r}"
-        raise ValueError(message)

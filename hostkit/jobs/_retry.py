@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from hostkit._values.backoff import Backoff
 from hostkit._values.durations import Duration, to_seconds
 from hostkit._values.functions import require_sync
+from hostkit._values.numbers import check_int
 from hostkit.jobs._errors import RetryAfterError
 
 Errors = type[Exception] | tuple[type[Exception], ...]
@@ -37,12 +38,7 @@ class Retry:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        if type(self.attempts) is not int:
-            message = f"attempts must be an int, got {self.attempts!r}"
-            raise TypeError(message)
-        if self.attempts < 1:
-            message = f"attempts must be 1 or more, got {self.attempts!r}"
-            raise ValueError(message)
+        check_int("attempts", self.attempts, 1)
         if not isinstance(self.backoff, Backoff):
             require_sync(self.backoff, "Retry(backoff=...)")
         for name in ("on", "not_on"):

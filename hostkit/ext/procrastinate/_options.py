@@ -15,6 +15,7 @@ from procrastinate import App, PsycopgConnector
 from procrastinate.worker import Worker
 
 from hostkit import Backoff
+from hostkit._values.numbers import check_int
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -56,7 +57,7 @@ class WorkerSettings:
     def __post_init__(self) -> None:
         """Check what was given."""
         for name, least in (("concurrency", 1), ("crash_limit", 1), ("keep_failures", 0)):
-            _check_number(name, getattr(self, name), least)
+            check_int(name, getattr(self, name), least)
         for name in ("heartbeat_every", "stalled_after", "sweep_every", "poll_every"):
             object.__setattr__(self, name, _seconds(name, getattr(self, name)))
         least_stalled = LEAST_HEARTBEATS * self.heartbeat_every
@@ -131,15 +132,6 @@ def _check_engine_options(options: Mapping[str, object]) -> None:
                 f"procrastinate's worker has no option {name!r}; it has {', '.join(sorted(set(known) - {'self'}))}"
             )
             raise TypeError(message)
-
-
-def _check_number(name: str, number: object, least: int) -> None:
-    if type(number) is not int:
-        message = f"{name} must be an int, got {number!r}"
-        raise TypeError(message)
-    if number < least:
-        message = f"{name} must be {least} or more, got {number!r}"
-        raise ValueError(message)
 
 
 def _seconds(name: str, value: object) -> float:
