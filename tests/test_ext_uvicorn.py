@@ -285,9 +285,12 @@ class TestServing:
         assert waits == []
 
     @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="this platform has no socket files")
-    async def test_listens_on_a_socket_file(self, lines: list[str], tmp_path: Path) -> None:
+    async def test_listens_on_a_socket_file(
+        self, lines: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """The file is for this user alone, and goes with the server."""
-        file = tmp_path / "app.sock"
+        monkeypatch.chdir(tmp_path)  # the path of a socket has 107 bytes at most, that of the folder may have them all
+        file = Path("app.sock")
         host, _, _ = hosted(App(), host=f"unix:{file}")
 
         async with host:
@@ -298,6 +301,17 @@ class TestServing:
         assert stat.S_IMODE(mode) == 0o600
         assert lines == [f"a: listening on unix:{file}"]
         assert not file.exists()
+
+    @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="this platform has no socket files")
+    async def test_names_a_socket_file_that_cannot_be(self, tmp_path: Path) -> None:
+        """A path that is too long for a socket has no number of the system's; the words are all there is."""
+        host, _, _ = hosted(App(), host=f"unix:{tmp_path}/{200 * 'x'}")
+
+        with pytest.raises(HostFailedError) as caught:
+            await host.start()
+
+        (error,) = caught.value.exceptions
+        assert str(error) == f"cannot listen on unix:{tmp_path}/{200 * 'x'}: AF_UNIX path too long"
 
     async def test_touches_no_signal_handler(self) -> None:
         """The signals are the host's, or the embedder's."""

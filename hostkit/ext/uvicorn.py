@@ -315,5 +315,6 @@ async def _listen(host: str, port: int, backlog: int) -> list[socket.socket]:
     except OSError as error:
         address = host if host.startswith(UNIX) else f"{host}:{port}"
         message = f"cannot listen on {address}: {error.strerror or error}"
-        raise OSError(error.errno, message) from error
+        # A path that is too long for a socket has no number.
+        raise (OSError(error.errno, message) if error.errno else OSError(message)) from error
     return [each.extra(SocketAttribute.raw_socket) for each in listener.listeners]  # noqa: S610  # not Django's
