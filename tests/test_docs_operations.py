@@ -230,10 +230,8 @@ async def test_the_page_can_be_mounted(name: str, anyio_backend_name: str, monke
     """The programs that mount the page answer its probes and its JSON below their own path."""
     if name == "django":
         import django  # type: ignore[import-untyped]  # it has no types
-        from django.conf import settings  # type: ignore[import-untyped]  # likewise
 
-        if not settings.configured:
-            settings.configure(ROOT_URLCONF="app", ALLOWED_HOSTS=["*"], SECRET_KEY="test")  # noqa: S106
+        monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "django_settings")
         django.setup()
     module = run_program(name, monkeypatch)
 

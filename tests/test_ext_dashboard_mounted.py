@@ -102,12 +102,11 @@ async def test_in_litestar() -> None:
 
 @pytest.mark.servers
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_in_django() -> None:
+async def test_in_django(monkeypatch: pytest.MonkeyPatch) -> None:
     """Six lines send what is below a path to the dashboard, and the rest to Django."""
-    from django.conf import settings  # type: ignore[import-untyped]
     from django.core.asgi import get_asgi_application  # type: ignore[import-untyped]
 
-    settings.configure(ROOT_URLCONF="test_ext_dashboard_mounted_urls", ALLOWED_HOSTS=["*"], SECRET_KEY="for a test")  # noqa: S106
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "django_settings")
     host, ops = build()
     django = get_asgi_application()
 

@@ -290,16 +290,16 @@ class TestServing:
     ) -> None:
         """The file is for this user alone, and goes with the server."""
         monkeypatch.chdir(tmp_path)  # the path of a socket has 107 bytes at most, that of the folder may have them all
-        file = Path("app.sock")
-        host, _, _ = hosted(App(), host=f"unix:{file}")
+        file = tmp_path / "app.sock"
+        host, _, _ = hosted(App(), host="unix:app.sock")
 
         async with host:
             mode = file.stat().st_mode
-            answer = await read_all(await anyio.connect_unix(file), "GET / HTTP/1.0\r\n\r\n")
+            answer = await read_all(await anyio.connect_unix("app.sock"), "GET / HTTP/1.0\r\n\r\n")
 
         assert "\r\nhello\r\n" in answer
         assert stat.S_IMODE(mode) == 0o600
-        assert lines == [f"a: listening on unix:{file}"]
+        assert lines == ["a: listening on unix:app.sock"]
         assert not file.exists()
 
     @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="this platform has no socket files")
