@@ -1,9 +1,12 @@
 """What can be a service, what it is called, and what is refused at the line that adds it."""
 
+import gc
 import math
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import timedelta
 from functools import partial
+from unittest.mock import Mock
 
 import pytest
 from anyio.abc import TaskStatus
@@ -20,7 +23,7 @@ from hostkit import (
     ThreadStoppingToken,
 )
 from hostkit._core.registration import Registration, default_name, to_service
-from hostkit._values.functions import takes_task_status, takes_token
+from hostkit._values.functions import is_async, takes_task_status, takes_token
 
 
 class Idle(BackgroundService):
@@ -298,6 +301,42 @@ def test_refuses_hooks_of_a_wrong_form(kind: type[HostedService], complaint: str
             add(given)
 
         assert str(caught.value).startswith(complaint)
+
+
+def test_looks_at_a_class_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a class has is the same for all its objects; what an object has beside it is looked at for itself."""
+
+    class Counted(Idle):
+        pass
+
+    looked_at = Mock(wraps=is_async)
+    monkeypatch.setattr("hostkit._core.registration.is_async", looked_at)
+    builder = HostBuilder(HostOptions())
+
+    builder.add_services(*(Counted() for _ in range(100)))
+    others = looked_at.call_count
+    odd = Counted()
+    odd.stop = None  # type: ignore[method-assign, assignment]
+    with pytest.raises(TypeError, match=r"Counted\.stop must be an async function"):
+        builder.add_service(odd)
+
+    assert others == len(("start", "stop", "check", "details", "execute"))
+
+
+def test_keeps_no_class_alive() -> None:
+    """A class that is made again and again, as in a notebook, goes with its last object."""
+
+    class Short(Idle):
+        async def execute(self, stopping_token: StoppingToken) -> None:
+            await super().execute(stopping_token)
+
+    known = weakref.ref(Short)
+    HostBuilder(HostOptions()).add_service(Short)
+
+    del Short
+    gc.collect()
+
+    assert known() is None
 
 
 class Ready(BackgroundService):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import NamedTuple, TypedDict
+from weakref import WeakKeyDictionary
 
 from hostkit._core.service import (
     BackgroundService,
@@ -24,6 +25,10 @@ from hostkit._values.functions import (
 from hostkit._values.restart import EndAction, Restart
 
 Policy = EndAction | Restart
+HOOKS = frozenset({"start", "stop", "check", "details", "execute"})
+_checked: WeakKeyDictionary[type[HostedService], bool] = WeakKeyDictionary()
+"""The classes whose hooks have been checked, as that takes longer than all else about an object of theirs; and whether
+their objects say themselves when they are ready."""
 
 
 class ServiceOptions(TypedDict, total=False):
@@ -104,8 +109,7 @@ class Registration:
         self.auxiliary = False
         self.starts = type(service).start is not HostedService.start
         self.stops = type(service).stop is not HostedService.stop
-        self.takes_task_status = False
-        self._check_hooks()
+        self.takes_task_status = _check_hooks(service)
         self.ready_at_once = not self.starts and not self.takes_task_status
 
     def facts(self, step: int) -> ServiceRegistration:
@@ -113,33 +117,6 @@ class Registration:
         return ServiceRegistration(
             self.name, self.kind, step, self.on_failure, self.on_return, self.stop_timeout, self.heartbeat_timeout
         )
-
-    def _check_hooks(self) -> None:
-        service, kind = self.service, type(self.service).__name__
-        for hook in ("start", "stop", "check"):
-            if not is_async(getattr(service, hook)):
-                message = f"{kind}.{hook} must be an async function: async def {hook}(self)"
-                raise TypeError(message)
-        if is_async(service.details):
-            message = f"{kind}.details must be a plain function: def details(self), called from any thread"
-            raise TypeError(message)
-        if isinstance(service, FunctionService):
-            self.takes_task_status = takes_task_status(service.function)
-        elif isinstance(service, BackgroundService):
-            refuse_generator(service.execute, f"{kind}.execute")
-            if not is_async(service.execute):
-                message = f"{kind}.execute must be an async function (a ThreadService has a blocking one)"
-                raise TypeError(message)
-            self.takes_task_status = takes_task_status(service.execute)
-            _check_execute(service.execute, kind, task_status=self.takes_task_status)
-        elif isinstance(service, ThreadService):
-            refuse_generator(service.execute, f"{kind}.execute")
-            if is_async(service.execute):
-                message = f"{kind}.execute must be a blocking function (a BackgroundService has an async one)"
-                raise TypeError(message)
-            _check_execute(service.execute, kind, task_status=False)
-            # Loaded now: when its thread begins, there may be no descriptor left to load it.
-            from hostkit._execution import daemon_thread  # noqa: F401
 
 
 def to_service(given: object) -> HostedService:
@@ -189,6 +166,46 @@ def _function_service(function: Callable[..., object]) -> HostedService:
         message = f"{function!r} cannot be a service: a blocking function needs the parameter stopping_token"
         raise TypeError(message)
     return ThreadFunctionService(function)
+
+
+def _check_hooks(service: HostedService) -> bool:
+    """Check the hooks of a service, and return whether it says itself when it is ready."""
+    if isinstance(service, FunctionService):
+        return takes_task_status(service.function)
+    if not HOOKS.isdisjoint(vars(service)):  # this very object has its own
+        return _check_each_hook(service)
+    kind = type(service)
+    if kind not in _checked:
+        _checked[kind] = _check_each_hook(service)
+    return _checked[kind]
+
+
+def _check_each_hook(service: HostedService) -> bool:
+    kind = type(service).__name__
+    for hook in ("start", "stop", "check"):
+        if not is_async(getattr(service, hook)):
+            message = f"{kind}.{hook} must be an async function: async def {hook}(self)"
+            raise TypeError(message)
+    if is_async(service.details):
+        message = f"{kind}.details must be a plain function: def details(self), called from any thread"
+        raise TypeError(message)
+    task_status = False
+    if isinstance(service, BackgroundService):
+        refuse_generator(service.execute, f"{kind}.execute")
+        if not is_async(service.execute):
+            message = f"{kind}.execute must be an async function (a ThreadService has a blocking one)"
+            raise TypeError(message)
+        task_status = takes_task_status(service.execute)
+        _check_execute(service.execute, kind, task_status=task_status)
+    elif isinstance(service, ThreadService):
+        refuse_generator(service.execute, f"{kind}.execute")
+        if is_async(service.execute):
+            message = f"{kind}.execute must be a blocking function (a BackgroundService has an async one)"
+            raise TypeError(message)
+        _check_execute(service.execute, kind, task_status=False)
+        # Loaded now: when its thread begins, there may be no descriptor left to load it.
+        from hostkit._execution import daemon_thread  # noqa: F401
+    return task_status
 
 
 def _check_execute(execute: Callable[..., object], kind: str, *, task_status: bool) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from inspect import (
     CO_ASYNC_GENERATOR,
     CO_COROUTINE,
@@ -154,6 +154,7 @@ def name_of(function: object) -> str:
     return hyphenated(getattr(function, "__name__", type(function).__name__))
 
 
+@lru_cache
 def hyphenated(words: str) -> str:
     """Return ``log-cleanup`` for ``LogCleanup`` and ``log_cleanup``."""
     parts = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[\W_]+", "-", words)
