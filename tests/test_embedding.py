@@ -406,3 +406,34 @@ async def test_an_endless_swallower_is_abandoned_and_released() -> None:
     await anyio.sleep(1)
     async with host:
         assert host.status().services[0].state == "started"
+
+
+@pytest.mark.parametrize("anyio_backend", [virtual_time("asyncio")], ids=["asyncio"])
+async def test_a_native_cancellation_of_a_stop_is_not_lost() -> None:
+    """A task.cancel() of asyncio's that finds its task in the stop comes out of it, when the host has ended."""
+    host, _ = build(Puppet(drain=3))
+
+    async def live() -> None:
+        async with host:
+            pass
+
+    task = asyncio.get_running_loop().create_task(live())
+    await anyio.sleep(1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert host.lifetime.state is HostState.STOPPED
+    assert anyio.current_time() == 3
+
+
+@pytest.mark.needs("trio")
+def test_the_end_of_a_trio_loop_is_an_ordered_stop() -> None:
+    """When trio's main task ends under a running host, its services drain one after the other, uncancelled."""
+    host, events = build(Puppet(drain=2), Puppet(drain=3, stop=1))
+    backend, options = virtual_time("trio")
+
+    anyio.run(host.start, backend=backend, backend_options=options)
+
+    assert trace(events)[-4:] == ["stopping b", "stopped b", "stopping a", "stopped a"]
+    assert events[-1].at - events[-5].at == 3 + 1 + 2

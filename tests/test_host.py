@@ -6,7 +6,7 @@ from contextvars import ContextVar
 
 import anyio
 import pytest
-from puppet import QUIET, Plain, Puppet, PuppetError, build, trace
+from puppet import QUIET, Plain, Puppet, PuppetError, build, instants, trace
 
 from hostkit import (
     BackgroundService,
@@ -812,3 +812,32 @@ async def test_a_late_service_of_a_library_is_named_with_the_lines_of_its_tasks(
 def test_a_service_has_no_details_of_its_own() -> None:
     """A service that says nothing of itself can still be asked, as by a subclass that adds to it."""
     assert HostedService().details() == {}
+
+
+async def test_a_late_start_names_only_what_is_late() -> None:
+    """The error of a start that takes too long names the late members of the group, and not the others."""
+    builder = HostBuilder(HostOptions(log_level="CRITICAL", startup_timeout=5))
+    builder.add_service(Puppet(start=1), name="before")
+    builder.add_services(Puppet(start=1), Puppet(start=100))
+    host = builder.build()
+
+    with pytest.raises(HostFailedError) as caught:
+        await host.start()
+
+    (error,) = caught.value.exceptions
+    assert isinstance(error, StartupTimeoutError)
+    assert error.services == ("puppet-2",)
+
+
+async def test_a_service_that_is_done_is_cleaned_up_at_its_turn() -> None:
+    """A service whose execute has ended has its stop() called when all that started after it have stopped."""
+    first, second = Puppet(run=1, stop=1), Puppet(drain=2)
+    host, events = build(first, second)
+    await host.start()
+    await anyio.sleep(5)
+    before = list(first.calls)
+
+    await host.stop()
+
+    assert before == ["start", "execute"]
+    assert instants(events, ServiceStopped) == [("b", 5 + 2), ("a", 5 + 2 + 1)]

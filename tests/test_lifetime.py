@@ -9,6 +9,7 @@ import pytest
 from puppet import Plain, Puppet, build
 
 from hostkit import HostBuilder, HostFailedError, HostLifetime, HostOptions, HostState, HostStateError, StoppingToken
+from hostkit.events import StopRequested
 
 
 async def test_states_follow_each_other() -> None:
@@ -196,3 +197,20 @@ def test_there_is_no_status_before_the_host_is_built() -> None:
     assert builder.build().lifetime.status().state is HostState.CREATED
     assert builder.lifetime.exit_code == 0
     assert builder.lifetime.failure is None
+
+
+async def test_the_first_request_is_the_reason() -> None:
+    """A service that asks for the stop and fails at once has asked first; the failure is kept as well."""
+
+    async def leaver() -> None:
+        host.lifetime.request_stop("asked")
+        raise OSError
+
+    host, events = build(leaver)
+
+    with pytest.raises(HostFailedError):
+        async with host:
+            await host.wait()
+
+    assert host.lifetime.stop_reason == "asked"
+    assert [event.reason for event in events if isinstance(event, StopRequested)] == ["asked"]

@@ -14,10 +14,12 @@ from hostkit import (
     EndAction,
     HostBuilder,
     HostedService,
+    HostFailedError,
     HostOptions,
     HostState,
     Restart,
     ServiceRegistration,
+    ServiceStuckError,
     StoppingToken,
 )
 from hostkit._core.status import status_lines
@@ -295,3 +297,54 @@ def test_registrations_tell_how_services_were_added() -> None:
     )
     with pytest.raises(TypeError):
         host.registrations["x"] = host.registrations["cache"]  # type: ignore[index]  # read-only
+
+
+async def test_the_status_shows_the_last_failure() -> None:
+    """Of a service that has failed more than once, the last failure is shown."""
+    causes = ["first", "second"]
+
+    async def flaky(stopping_token: StoppingToken) -> None:
+        if causes:
+            raise OSError(causes.pop(0))
+        await stopping_token.wait()
+
+    builder = HostBuilder(QUIET)
+    builder.add_service(flaky, on_failure=Restart(backoff=Backoff(1, 1, 1, 0)))
+    host = builder.build()
+
+    async with host:
+        await anyio.sleep(10)
+        (service,) = host.status().services
+
+    assert service.restarts == 2
+    assert service.last_failure == "OSError: second"
+
+
+async def test_an_abandoned_service_is_named_with_the_lines_of_its_tasks() -> None:
+    """The error names where the service waits and where its own tasks do; the status shows it for as long as it is."""
+    released = anyio.Event()
+
+    async def child() -> None:
+        with anyio.CancelScope(shield=True):
+            await released.wait()
+
+    async def parent() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(child)
+
+    host, _ = build(parent, options=QUIET)
+    await host.start()
+
+    with pytest.raises(HostFailedError) as caught:
+        await host.stop()
+
+    (error,) = caught.value.exceptions
+    assert isinstance(error, ServiceStuckError)
+    assert ".parent; " in str(error)
+    assert ".child" in str(error)
+    (service,) = host.status().services
+    assert service.state == "abandoned"
+    assert (service.waiting_at or "").endswith(".parent")
+    released.set()
+    await anyio.sleep(1)
+    assert host.status().services[0].waiting_at is None

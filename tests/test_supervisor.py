@@ -436,3 +436,42 @@ async def test_a_stop_while_a_restart_that_failed_cleans_up_waits_for_that() -> 
 
     assert (server.runs, server.stopped) == (2, 2)
     assert anyio.current_time() == 3 + 1 + 3
+
+
+@pytest.mark.parametrize(("start", "stop"), [(50, 0), (0, 50)], ids=["start", "stop"])
+async def test_only_the_time_of_being_up_starts_the_count_afresh(start: float, stop: float) -> None:
+    """Neither a start nor a clean-up that takes long makes a run one that lasted."""
+    builder = HostBuilder(QUIET)
+    policy = Restart(limit=1, reset_after=40, backoff=Backoff(1, 1, 1, 0))
+    builder.add_service(Puppet(start=start, run=1, stop=stop, fails="execute"), on_failure=policy)
+    host = builder.build()
+    await host.start()
+
+    with pytest.raises(HostFailedError) as caught, anyio.fail_after(500):
+        await host.wait()
+
+    assert [type(error) for error in caught.value.exceptions] == [RestartLimitError]
+
+
+async def test_failures_and_returns_count_apart() -> None:
+    """A service may return as often as it may fail, and the one does not use up the other."""
+    ends = ["fails", "returns", "fails"]
+
+    async def moody(stopping_token: StoppingToken) -> None:
+        await stopping_token.sleep(1)
+        if ends.pop(0) == "fails":
+            raise OSError
+
+    builder = HostBuilder(QUIET)
+    policy = Restart(limit=1, backoff=Backoff(1, 1, 1, 0))
+    builder.add_service(moody, on_failure=policy, on_return=policy)
+    host = builder.build()
+
+    with pytest.raises(HostFailedError) as caught:
+        async with host:
+            await host.wait()
+
+    assert not ends
+    (error,) = caught.value.exceptions
+    assert isinstance(error, RestartLimitError)
+    assert error.failures == 2

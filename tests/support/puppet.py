@@ -106,3 +106,8 @@ def trace(events: list[HostEvent]) -> list[str]:
         for event in events
         if isinstance(event, ServiceEvent)
     ]
+
+
+def instants(events: list[HostEvent], kind: type[ServiceEvent]) -> list[tuple[str, float]]:
+    """Return which services had an event of *kind*, and when."""
+    return [(event.service, event.at) for event in events if isinstance(event, kind)]

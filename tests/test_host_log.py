@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import anyio
 import pytest
 from loguru import logger
-from puppet import Plain, Puppet, PuppetError, build
+from puppet import QUIET, Plain, Puppet, PuppetError, build
 
 from hostkit import BackgroundService, EndAction, HostBuilder, HostFailedError, HostOptions, StoppingToken
 from hostkit.events import HostEvent, HostStarted, StopRequested
@@ -192,3 +192,29 @@ async def test_other_base_exceptions_come_out_as_they_are() -> None:
             await anyio.sleep(1)
 
     assert host.lifetime.exit_code == 1
+
+
+async def test_events_tell_how_long_something_took() -> None:
+    """The durations of events are counted from when it began, at any time and in any lifecycle."""
+    builder = HostBuilder(QUIET)
+    events: list[HostEvent] = []
+    builder.on_event(events.append)
+    builder.add_service(Puppet(start=1), name="a")
+    builder.add_service(Puppet(start=2, drain=3, stop=4), name="b")
+    host = builder.build()
+
+    for _ in range(2):
+        events.clear()
+        await anyio.sleep(50)
+        async with host:
+            await anyio.sleep(10)
+
+        took = [(type(event).__name__, event.duration) for event in events if hasattr(event, "duration")]
+        assert took == [
+            ("ServiceStarted", 1),
+            ("ServiceStarted", 2),
+            ("HostStarted", 3),
+            ("ServiceStopped", 7),
+            ("ServiceStopped", 0),
+            ("HostStopped", 7),
+        ]
