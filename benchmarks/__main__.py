@@ -4,7 +4,7 @@ import argparse
 import os
 import pkgutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,6 +38,21 @@ class Session:
             python=sys.version.split()[0], platform=sys.platform, processors=os.cpu_count() or 1, rounds=rounds
         )
         self._interpreters: dict[str, Path | None] = {}
+
+    def keep(self, earlier: Results, again: Collection[str]) -> None:
+        """Keep what an earlier run has measured, but for the measures that are made *again*.
+
+        Raises:
+            ValueError: It ran on another Python or machine, or other rounds.
+        """
+        for field in ("python", "platform", "processors", "rounds"):
+            was, is_now = getattr(earlier, field), getattr(self.results, field)
+            if was != is_now:
+                message = f"what is there was measured with {field} {was}, and not {is_now}"
+                raise ValueError(message)
+        self.results.versions |= earlier.versions
+        self.results.series += [series for series in earlier.series if series.measure not in again]
+        self.results.failed += [each for each in earlier.failed if each[0] not in again]
 
     def measure(self, measure: Measure, size: int) -> None:
         """Measure all contestants at one size."""
@@ -74,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         results = from_json(arguments.table.read_text(encoding="utf-8"))
         write_tables(DOCUMENT, markdown(all_measures(), results))
         return
-    session = Session(arguments.rounds, with_peers=arguments.peers)
+    session = _session(arguments)
     done = []
     for measure in arguments.measures:
         if measure.requires and not arguments.peers and not find_spec(measure.requires):
@@ -97,6 +112,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
 
 
+def _session(arguments: argparse.Namespace) -> Session:
+    session = Session(arguments.rounds, with_peers=arguments.peers)
+    if arguments.json and arguments.json.exists():
+        try:
+            earlier = from_json(arguments.json.read_text(encoding="utf-8"))
+            session.keep(earlier, {measure.name for measure in arguments.measures})
+        except ValueError as error:
+            sys.exit(f"{arguments.json}: {error}")
+    return session
+
+
 def write_tables(document: Path, tables: str) -> None:
     """Put *tables* between the two marks of *document*."""
     before, _, rest = document.read_text(encoding="utf-8").partition(BEGIN)
@@ -112,7 +138,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--growth", action="store_true", help="all sizes, not only those with a budget")
     parser.add_argument("--sizes", type=int, nargs="+", metavar="N", help="these sizes instead")
     parser.add_argument("--rounds", type=int, default=10, metavar="N", help="rounds that count (default: %(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all values to FILE")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write all values to FILE; those of other measures stay"
+    )
     parser.add_argument("--table", type=Path, metavar="FILE", help="only write FILE into docs/benchmarks.md")
     arguments = parser.parse_args(argv)
     unknown = sorted(set(arguments.names) - set(measures))

@@ -238,6 +238,25 @@ def test_the_tables_of_the_documentation(tmp_path: Path) -> None:
     assert missed([measure], read) == ["1,000 sums, time, hostkit, 3.00 (3.00–3.00) × raw anyio"]
 
 
+def test_a_file_of_results_grows() -> None:
+    """What other runs have measured stays, but for what is measured again; and only on the same Python and machine."""
+    from benchmarks.__main__ import Session
+    from benchmarks._measure import Results, Series
+
+    session = Session(2, with_peers=False)
+    mine = session.results
+    kept, again = (Series(name, 10, "time", "hostkit", (1.0, 1.0)) for name in ("kept", "again"))
+    failed = [("kept", 10, "peer"), ("again", 10, "peer")]
+    earlier = Results(mine.python, mine.platform, mine.processors, 2, {"anyio": "4"}, [kept, again], failed)
+
+    session.keep(earlier, {"again"})
+
+    assert (mine.series, mine.failed, mine.versions) == ([kept], [("kept", 10, "peer")], {"anyio": "4"})
+    earlier.rounds = 3
+    with pytest.raises(ValueError, match="what is there was measured with rounds 3, and not 2"):
+        session.keep(earlier, ())
+
+
 def test_the_documentation_names_every_measure() -> None:
     """A measure that is added is described."""
     from benchmarks.__main__ import BEGIN, END, all_measures
