@@ -35,7 +35,7 @@ def tell(child: Child, situation: str, way: str) -> None:
         child.reads("heard")
         child.send(signal.SIGINT)
     if way == "third":
-        child.send(signal.SIGTERM)
+        child.send_until_it_ends(signal.SIGTERM)
 
 
 def expected(situation: str, way: str, *, first: bool) -> set[int]:

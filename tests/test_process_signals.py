@@ -66,7 +66,7 @@ def test_stops_the_first_process_of_a_container(backend: str, case: str, code: i
             outer.reads("heard")
             outer.send(signal.SIGINT, to=inner)
             outer.reads("cancelled")
-            outer.send(signal.SIGTERM, to=inner)
+            outer.send_until_it_ends(signal.SIGTERM, to=inner)
         outcome = outer.ends()
 
     assert outcome.code == code
@@ -147,9 +147,7 @@ def test_a_third_signal_ends_even_the_import(tmp_path: Path) -> None:
     with command([sys.executable, "-m", "hostkit", "run", "stuck.py"], directory=tmp_path) as child:
         child.reads("importing")
         child.send(signal.SIGTERM, signal.SIGINT)
-        # The last one until it has been heard: two of one kind at one instant are one.
-        while child.alive:
-            child.send(signal.SIGTERM)
+        child.send_until_it_ends(signal.SIGTERM)
         outcome = child.ends()
 
     assert outcome.code in (-signal.SIGTERM, -signal.SIGINT)
@@ -321,7 +319,8 @@ def test_the_third_signal_says_so_and_flushes(fork_server: ForkServer) -> None:
     """The signal that leaves the process says so on standard error, and what print has buffered is written."""
     with fork_server.run("chatty", "asyncio") as child:
         child.reads("ready")
-        child.send(signal.SIGTERM, signal.SIGTERM, signal.SIGTERM)
+        child.send(signal.SIGTERM, signal.SIGTERM)
+        child.send_until_it_ends(signal.SIGTERM)
         outcome = child.ends()
 
     assert outcome.code == -signal.SIGTERM

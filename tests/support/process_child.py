@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -82,7 +82,7 @@ class Child:
         for descriptor, name in streams.items():
             self._selector.register(descriptor, selectors.EVENT_READ, name)
         self._code: int | None = None
-        self._next_signal = 0.0
+        self._was_sent = False
 
     def __enter__(self) -> Self:
         """Return the child."""
@@ -127,10 +127,28 @@ class Child:
 
     def send(self, *numbers: int, to: int | None = None) -> None:
         """Send signals, *to* a child of the child if given, each when it counts as one more than those before."""
+        pid = to or self.pid
         for number in numbers:
-            time.sleep(max(0.0, self._next_signal - time.monotonic()))
-            os.kill(to or self.pid, number)
-            self._next_signal = time.monotonic() + REPEAT_INTERVAL + 0.1
+            if self._was_sent:
+                # It counts from when the one before was handled, which on a busy machine is later than it was sent.
+                deadline = time.monotonic() + BOUND
+                while self.alive and signal_is_pending(pid) and time.monotonic() < deadline:
+                    time.sleep(0.01)
+                time.sleep(REPEAT_INTERVAL + 0.1)
+            os.kill(pid, number)
+            self._was_sent = True
+
+    def send_until_it_ends(self, number: int, *, to: int | None = None) -> None:
+        """Send a signal again and again, each when it counts as one more, until the child has ended.
+
+        Raises:
+            AssertionError: It does not end.
+        """
+        deadline = time.monotonic() + BOUND
+        while self.alive:
+            assert time.monotonic() < deadline, self._told()
+            with suppress(ProcessLookupError):  # it has ended, and its streams are about to
+                self.send(number, to=to)
 
     @property
     def alive(self) -> bool:
@@ -171,6 +189,15 @@ class Child:
 
     def _told(self) -> str:
         return f"{self._text('output')}--- standard error:\n{self._text('errors')}"
+
+
+def signal_is_pending(pid: int) -> bool:
+    """Tell whether a signal has been sent to a process that it has not taken yet, where the platform says so."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return any(int(line.split()[1], 16) for line in status.splitlines() if line.startswith(("SigPnd:", "ShdPnd:")))
 
 
 @contextmanager
