@@ -220,6 +220,22 @@ async def test_a_clock_that_fails_in_the_loop_fails_the_scheduler() -> None:
     assert repr(caught.value.exceptions[0]) == "OSError('no clock')"
 
 
+def test_the_jobs_are_those_of_one_instant() -> None:
+    """What was asked for is not changed by another thread that adds and removes meanwhile: ``dict(scheduler.jobs)``."""
+    scheduler = Scheduler()
+    first = scheduler.add(nothing, Every(hours=1), name="first")
+    jobs = scheduler.jobs
+
+    first.remove()
+    scheduler.add(nothing, Every(hours=1), name="second")
+
+    assert dict(jobs) == {"first": first}
+    assert list(scheduler.jobs) == ["second"]
+    assert scheduler.jobs is scheduler.jobs
+    with pytest.raises(TypeError):
+        jobs["third"] = first  # type: ignore[index]
+
+
 async def test_many_threads_at_once() -> None:
     """Threads that add, steer, read and remove side by side disturb neither each other nor what is due."""
     timed = Timed()
@@ -317,7 +333,7 @@ async def test_the_mapping_of_jobs_may_change_while_it_is_gone_over() -> None:
     for job in scheduler.jobs.values():
         job.remove()
 
-    assert shown.startswith("{'nothing': <ScheduledJob 'nothing': every hour>, 'nothing-2': ")
+    assert "{'nothing': <ScheduledJob 'nothing': every hour>, 'nothing-2': " in shown
     assert len(scheduler.jobs) == 0
     assert dict(scheduler.jobs.items()) == {}
     with pytest.raises(KeyError):

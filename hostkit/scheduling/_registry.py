@@ -1,11 +1,11 @@
 """The jobs of a scheduler: added, found, steered and removed from any thread, whether the scheduler runs or not."""
 
-from collections.abc import ItemsView, Iterator, Mapping, ValuesView
+from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 from inspect import signature
 from threading import RLock
-from types import FunctionType
+from types import FunctionType, MappingProxyType
 from typing import Unpack
 from weakref import WeakKeyDictionary
 
@@ -22,38 +22,6 @@ LONGEST_CERTAIN_PERIOD = 1e9
 """Seconds: an interval of no more than that runs before the calendar ends."""
 
 
-class JobsView(Mapping[str, ScheduledJob]):
-    """The jobs by name, read-only; an iteration goes over those of its beginning, whatever is added meanwhile."""
-
-    def __init__(self, jobs: Mapping[str, ScheduledJob]) -> None:
-        """Show *jobs*."""
-        self._jobs = jobs
-
-    def __getitem__(self, name: str) -> ScheduledJob:
-        """Return the job of that name."""
-        return self._jobs[name]
-
-    def __iter__(self) -> Iterator[str]:
-        """Go over the names."""
-        return iter(list(self._jobs))
-
-    def __len__(self) -> int:
-        """Return how many there are."""
-        return len(self._jobs)
-
-    def values(self) -> ValuesView[ScheduledJob]:
-        """Return the jobs."""
-        return dict(self._jobs).values()
-
-    def items(self) -> ItemsView[str, ScheduledJob]:
-        """Return names and jobs."""
-        return dict(self._jobs).items()
-
-    def __repr__(self) -> str:
-        """Show the jobs as a dict would."""
-        return repr(dict(self._jobs))
-
-
 class JobRegistry:
     """The jobs of one scheduler.
 
@@ -66,7 +34,7 @@ class JobRegistry:
         self.paused = False
         self._options = options
         self._jobs: dict[str, JobEntry] = {}
-        self.view = JobsView(self._jobs)
+        self._snapshot: Mapping[str, ScheduledJob] | None = None
         self._numbers: dict[str, int] = {}
         self._forms: WeakKeyDictionary[FunctionType, CallForm] = WeakKeyDictionary()
         self._engine: Engine | None = None
@@ -110,12 +78,21 @@ class JobRegistry:
                 job.keep_paused(replaced)
                 del self._jobs[job.name]  # the new one comes last
             self._jobs[job.name] = job
+            self._snapshot = None
             engine = self._engine
         if engine is not None:
             engine.call(partial(_replace, engine, replaced, job, reading))
         if never:
             log("WARNING", "job {} never runs: {}", job.name, str(job.schedule), fields={"job": job.name})
         return job
+
+    @property
+    def snapshot(self) -> Mapping[str, ScheduledJob]:
+        """The jobs by name as they are now, whatever other threads do; the same object until they change."""
+        with self._lock:
+            if self._snapshot is None:
+                self._snapshot = MappingProxyType(self._jobs.copy())
+            return self._snapshot
 
     def begin(self, token: StoppingToken) -> Engine:
         """Return the engine that runs the jobs from now on, in the current event loop and context."""
@@ -176,6 +153,7 @@ class JobRegistry:
             if entry is None or entry is not job:
                 return
             del self._jobs[job.name]
+            self._snapshot = None
         if engine is not None:
             engine.call(partial(engine.unschedule, entry))
 

@@ -48,12 +48,7 @@ class Scheduler(BackgroundService):
         on_failed: Called with the `Run` of each run that has failed, after its record is complete: sync and short, or
             async. Its own errors are logged. An async one is part of what the stop waits for.
         now: The wall clock; `hostkit.testing.FakeWallClock.now`, for tests.
-
-    Attributes:
-        jobs: The jobs by name, read-only, in the order in which they were added.
     """
-
-    jobs: Mapping[str, ScheduledJob]
 
     def __init__(
         self,
@@ -82,8 +77,12 @@ class Scheduler(BackgroundService):
         require_sync(now, "Scheduler(now=...)")
         require_function(on_failed, "on_failed must be a function that takes a Run")
         self._registry = JobRegistry(Options(threads, history, now, on_failed))
-        self.jobs = self._registry.view
         self._abandoned: dict[DaemonThread[object], str] = {}
+
+    @property
+    def jobs(self) -> Mapping[str, ScheduledJob]:
+        """The jobs by name as they are now, in the order in which they were added; read-only."""
+        return self._registry.snapshot
 
     @property
     def paused(self) -> bool:
