@@ -347,6 +347,13 @@ class TestDurableJobs:
         assert (first, second) == ("Job 1 is back in its queue.", "Job 2 is deleted.")
         assert third == (409, "failed job 1 is not there any more")
 
+    async def test_the_history_may_be_asked_for_first(self, engine: Engine) -> None:
+        """A program that has not asked for the status before is answered, too."""
+        async with scene(lambda builder: builder.add_service(engine, name="durable")) as found:
+            history = await found.history(kind="durable", name="durable")
+
+        assert [item["id"] for item in history["groups"][0]["items"]] == [3, 2, 1]
+
     async def test_retry_all(self, engine: Engine) -> None:
         """All failed jobs go back to their queues; they are counted anew at once."""
         async with scene(lambda builder: builder.add_service(engine, name="durable")) as found:

@@ -183,6 +183,8 @@ class DashboardApp:
         if not (limit.isascii() and limit.isdecimal() and 0 < int(limit[:9]) <= MOST_ITEMS):
             return error_response(HTTPStatus.BAD_REQUEST, f"limit is a number from 1 to {MOST_ITEMS}")
         host = self._view.host
+        if asked.get("kind") == "durable":
+            await self._view.durable.refresh(self._view.durable_workers(), MOST_ITEMS)
         found = None if host is None else history(self._view, host, asked, int(limit))
         if found is None:
             return error_response(HTTPStatus.NOT_FOUND, "there is nothing of that kind and name")
