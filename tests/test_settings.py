@@ -576,6 +576,7 @@ def test_help_lists_the_own_flags_first(capsys: pytest.CaptureFixture[str]) -> N
         assert f"\n{line}\n" in own
     assert "  --shutdown-timeout SECONDS    for services to end by themselves (default: 20)\n" in host
     assert "  --startup-timeout SECONDS|none\n" in host
+    assert "(default: the main module's name)" in " ".join(host.split())
     assert "factory" not in out
     assert "--shutdown-timeout" not in own
 

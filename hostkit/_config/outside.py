@@ -13,6 +13,7 @@ from hostkit._config.options import (
     CHECKS,
     OPTION_NAMES,
     PREFIX,
+    FoundName,
     HostOptions,
     WrongSettingsError,
     calling_module,
@@ -135,6 +136,8 @@ def help_text(program: str, own: Sequence[Flag], options: HostOptions) -> str:
     for name, (value, description) in DESCRIPTIONS.items():
         default = getattr(options, name)
         shown = "none" if default is None else f"{default:g}" if isinstance(default, float) else str(default)
+        if isinstance(default, FoundName):
+            shown = "the main module's name"  # not yet known, before the host is made
         host.append(Flag(name, value, description, shown if value else "no"))
     sections = [("options", own)] if own else []
     sections.append(("options of the host; variables HOSTKIT_… say the same", host))
