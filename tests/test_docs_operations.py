@@ -92,6 +92,17 @@ def test_the_manifest_leaves_the_stop_its_time() -> None:
     assert options.stop_delay > 0
 
 
+@pytest.mark.parametrize("page", ["operations", "howto/deploy"])
+def test_a_manifest_that_opens_the_dashboard_gives_it_a_token(page: str) -> None:
+    """Beyond loopback the dashboard does not start without one."""
+    manifest = yaml.safe_load(blocks(ROOT / "docs" / f"{page}.md", "yaml")[0].text)
+    spec = manifest["spec"].get("template", manifest)["spec"]
+    (shown,) = spec["containers"]
+
+    assert "0.0.0.0:9000" in shown["args"]
+    assert "HOSTKIT_DASHBOARD_TOKEN" in {variable["name"] for variable in shown["env"]}
+
+
 def test_the_probes_are_those_of_hostkit() -> None:
     """Paths are answered, the port is the dashboard's, and a start may take as long as the host lets it."""
     probes = {kind: container()[f"{kind}Probe"] for kind in ("startup", "liveness", "readiness")}
