@@ -25,16 +25,23 @@ SITUATIONS = {
 BLOCKED = ("blocks-in-python", "blocks-in-c")
 
 
-def tell(child: Child, situation: str, way: str) -> None:
-    """Ask a child to stop, once or more often."""
-    child.reads("ready")
-    if way != "request":
-        child.send(signal.SIGINT if way == "SIGINT" else signal.SIGTERM)
+def tell(running: list[tuple[str, Child]], situation: str) -> None:
+    """Ask children to stop, once or more often; side by side, as each has to wait between two signals."""
+    for way, child in running:
+        child.reads("ready")
+        if way != "request":
+            child.send(signal.SIGINT if way == "SIGINT" else signal.SIGTERM)
+    third = [child for way, child in running if way == "third"]
     # The start that fails has ended before a second signal would count as one.
-    if way == "third" or (way == "second" and situation != "start-fails"):
+    second = [child for way, child in running if way == "second" and situation != "start-fails"]
+    for child in second + third:
         child.reads("heard")
+        child.settle()
+    for child in second + third:
         child.send(signal.SIGINT)
-    if way == "third":
+    for child in third:
+        child.settle()
+    for child in third:
         child.send_until_it_ends(signal.SIGTERM)
 
 
@@ -63,8 +70,7 @@ def test_ends_rightly_however_it_is_stopped(fast_fork_server: ForkServer, situat
                     running.append((way, children.enter_context(child)))
                 except PermissionError as error:
                     pytest.skip(f"NOT TESTED AS PID 1: this machine permits no namespace of processes ({error})")
-        for way, started in running:
-            tell(started, situation, way)
+        tell(running, situation)
         outcomes = [(way, started.ends()) for way, started in running]
 
     for way, outcome in outcomes:

@@ -82,7 +82,8 @@ class Child:
         for descriptor, name in streams.items():
             self._selector.register(descriptor, selectors.EVENT_READ, name)
         self._code: int | None = None
-        self._was_sent = False
+        self._unsettled = False
+        self._next_counts_at = 0.0
 
     def __enter__(self) -> Self:
         """Return the child."""
@@ -129,17 +130,25 @@ class Child:
         """Send signals, *to* a child of the child if given, each when it counts as one more than those before."""
         pid = to or self.pid
         for number in numbers:
-            if self._was_sent:
-                # It counts from when the one before was handled, which on a busy machine is later than it was sent.
-                deadline = time.monotonic() + BOUND
-                while self.alive and signal_is_pending(pid) and time.monotonic() < deadline:
-                    time.sleep(0.01)
-                time.sleep(REPEAT_INTERVAL + 0.1)
+            self.settle(to=to)
+            time.sleep(max(0.0, self._next_counts_at - time.monotonic()))
             os.kill(pid, number)
-            self._was_sent = True
+            self._unsettled = True
+
+    def settle(self, *, to: int | None = None) -> None:
+        """Wait until the last signal has been taken, which on a busy machine is later than it was sent.
+
+        The next one counts as one more from then on, after the interval for repetitions.
+        """
+        if self._unsettled:
+            deadline = time.monotonic() + BOUND
+            while self.alive and signal_is_pending(to or self.pid) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            self._next_counts_at = time.monotonic() + REPEAT_INTERVAL + 0.1
+            self._unsettled = False
 
     def send_until_it_ends(self, number: int, *, to: int | None = None) -> None:
-        """Send a signal again and again, each when it counts as one more, until the child has ended.
+        """Send a signal, and again each time when it counts as one more, until the child has ended.
 
         Raises:
             AssertionError: It does not end.
@@ -149,6 +158,8 @@ class Child:
             assert time.monotonic() < deadline, self._told()
             with suppress(ProcessLookupError):  # it has ended, and its streams are about to
                 self.send(number, to=to)
+            self.settle(to=to)
+            self._wait_for_the_end(self._next_counts_at)
 
     @property
     def alive(self) -> bool:
@@ -167,6 +178,10 @@ class Child:
             self._read(deadline)
         self._code = self._wait()
         return Outcome(self.what, self._code, self._text("output").splitlines(), self._text("errors"))
+
+    def _wait_for_the_end(self, deadline: float) -> None:
+        while self.alive and time.monotonic() < deadline:
+            self._selector.select(0.05)
 
     def _read(self, deadline: float) -> None:
         """Read what comes next; fail if nothing does until *deadline*, unless that has come already."""
