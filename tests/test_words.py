@@ -55,6 +55,7 @@ def lines() -> Iterator[list[str]]:
 def test_an_error_in_words() -> None:
     """Where there are no words, those of the interpreter stand for them."""
     assert text_of(OSError("no route")) == "OSError: no route"
+    assert text_of(TimeoutError()) == "TimeoutError"
     assert text_of(SpeechlessError()) == "SpeechlessError: <exception str() failed>"
 
 

@@ -15,12 +15,12 @@ LARGEST_INT = 256
 
 
 def text_of(error: BaseException) -> str:
-    """Return the type of *error*, and its text."""
+    """Return the type of *error*, and its text if it has one."""
     try:
         text = str(error)
     except Exception:  # noqa: BLE001  # the user's
         text = "<exception str() failed>"  # as the interpreter says
-    return f"{type(error).__name__}: {text}"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def repr_of(value: object) -> str:
