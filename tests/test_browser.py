@@ -25,6 +25,15 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.browser, pytest.mark.needs("starlette", "prometheus_client", "uvicorn")]
 
 APP = Path(__file__).parent / "support" / "browser_app.py"
+SAMPLE = Path(__file__).parent.parent / "samples" / "50_dashboard.py"
+ON_PORT = """
+import runpy, sys
+from hostkit.ext.dashboard import Dashboard
+Dashboard.__init__.__kwdefaults__["port"] = int(sys.argv[1])
+sys.argv = sys.argv[2:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""Runs a script as ``python script.py`` would, but with another port for its page than 9000, which may be taken."""
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 TOKEN = "a-token-of-32-characters-or-so.."  # noqa: S105  # for tests
 LONG = "reconcile-outstanding-invoices-with-the-accounting-system-of-the-northern-subsidiary-and-notify-the-controllers"
@@ -43,10 +52,11 @@ def free_port() -> int:
 class App:
     """The host under test, in a process of its own, which may be killed and come back."""
 
-    def __init__(self, folder: Path, *arguments: str, token: str = "") -> None:
+    def __init__(self, folder: Path, *arguments: str, token: str = "", sample: Path | None = None) -> None:
         self.port = free_port()
         self._folder = folder
-        self._arguments = arguments
+        script: list[str | Path] = [APP, str(self.port)] if sample is None else ["-c", ON_PORT, str(self.port), sample]
+        self._command = [*PYTHON, *script, *arguments]
         self._env = {"HOSTKIT_DASHBOARD_TOKEN": token} if token else {}
         self.start()
 
@@ -56,8 +66,7 @@ class App:
 
     def start(self) -> None:
         """Start the process, and wait until the host has started."""
-        command: list[str | Path] = [*PYTHON, APP, str(self.port), *self._arguments]
-        self.child = Child(*command, cwd=self._folder, env=self._env)
+        self.child = Child(*self._command, cwd=self._folder, env=self._env)
         assert self.child.wait_for(lambda line: "| started " in line), self.child.text
 
     def end(self) -> None:
@@ -77,6 +86,14 @@ def app(tmp_path: Path) -> Iterator[App]:
 def quiet_app(tmp_path: Path) -> Iterator[App]:
     """A host that is well."""
     found = App(tmp_path, "quiet")
+    yield found
+    found.end()
+
+
+@pytest.fixture
+def sample(tmp_path: Path) -> Iterator[App]:
+    """The sample, as its reader starts it."""
+    found = App(tmp_path, sample=SAMPLE)
     yield found
     found.end()
 
@@ -273,6 +290,50 @@ class TestLook:
 
         assert text.startswith("orders-worker (production): started, ready, ")
         assert "[bad] gone has failed. LookupError: no such table: orders" in text
+
+
+class TestSample:
+    def test_look(self, sample: App, open_page: Open) -> None:
+        """In light and dark, at every width: the failed job stands at the top, and axe-core has nothing to say."""
+        for scheme, width in itertools.product(("light", "dark"), (1600, 1280, 390)):
+            page = open_page(sample.url, width=width, scheme=scheme)
+            problem = page.locator(".problems li", has_text=re.compile(r"payments has \d failed job"))
+            problem.wait_for(timeout=2 * PATIENCE)
+            check_accessibility(page)
+            picture(page, f"sample-{scheme}-{width}")
+
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert "TimeoutError" in problem.inner_text()
+
+    def test_all_that_can_be_done(self, sample: App, open_page: Open) -> None:
+        """Requeue, pause, resume, restart, run now; and the stop, which waits for the run that has begun."""
+        page = open_page(sample.url)
+        open_page.loses_connection = True  # type: ignore[attr-defined]  # at the end
+        row(page, "queues", "payments")
+        page.get_by_role("button", name=re.compile(r"Requeue job \d+ charge")).first.click(timeout=2 * PATIENCE)
+        page.locator("#say", has_text=re.compile(r"Job \d+ is back in payments\.")).wait_for()
+        more = row(page, "schedules", "find-orders")
+        page.click(f"{more} >> text=Pause")
+        page.locator("#schedules tr", has_text="find-orders").locator("text=paused").wait_for()
+        page.click(f"{more} >> text=Resume")
+        page.locator("#say", has_text="find-orders goes on.").wait_for()
+        more = row(page, "services", "rates")
+        page.click(f"{more} >> text=Restart")
+        page.click("dialog >> text=Do it")
+        page.locator("#say", has_text="rates was restarted.").wait_for()
+        page.locator(f"{more} .log >> text=2 times since").first.wait_for()
+        page.locator(".problems button", has_text="Requeue").click(timeout=2 * PATIENCE)
+        page.locator("#say", has_text=re.compile(r"jobs? (is|are) back in payments\.")).wait_for()
+        more = row(page, "schedules", "nightly-report")
+        page.click(f"{more} >> text=Run now")
+        page.locator("#say", has_text="Run of nightly-report began.").wait_for()
+        sample.child.send(signal.SIGTERM)
+        heading(page, "Stopping: signal SIGTERM")
+        page.locator(".stop li", has_text="scheduler").wait_for()
+        picture(page, "sample-stopping")
+        page.locator("#lost", has_text="The host has ended (signal SIGTERM, exit code 0).").wait_for()
+
+        assert sample.child.end() == 0
 
 
 class TestActions:
