@@ -314,7 +314,7 @@ class TestSample:
         page.locator("#say", has_text=re.compile(r"Job \d+ is back in payments\.")).wait_for()
         more = row(page, "schedules", "find-orders")
         page.click(f"{more} >> text=Pause")
-        page.locator("#schedules tr", has_text="find-orders").locator("text=paused").wait_for()
+        page.locator("#schedules tr", has_text="find-orders").locator("text=paused").first.wait_for()
         page.click(f"{more} >> text=Resume")
         page.locator("#say", has_text="find-orders goes on.").wait_for()
         more = row(page, "services", "rates")
@@ -329,7 +329,7 @@ class TestSample:
         page.locator("#say", has_text="Run of nightly-report began.").wait_for()
         sample.child.send(signal.SIGTERM)
         heading(page, "Stopping: signal SIGTERM")
-        page.locator(".stop li", has_text="scheduler").wait_for()
+        page.locator(".stop li", has_text=re.compile("scheduler .* waits for nightly-report")).wait_for()
         picture(page, "sample-stopping")
         page.locator("#lost", has_text="The host has ended (signal SIGTERM, exit code 0).").wait_for()
 
