@@ -1,6 +1,7 @@
 """What Prometheus gets: names, values and their bounds, as its own parser reads them."""
 
 import re
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,18 @@ from dashboard_durable import Engine
 from dashboard_host import Scene, dashboard_of, fail, forever, nothing, scene
 from puppet import QUIET, Puppet
 
-from hostkit import Backoff, EndAction, Host, HostBuilder, HostOptions, Restart
+from hostkit import (
+    Backoff,
+    EndAction,
+    Host,
+    HostBuilder,
+    HostFailedError,
+    HostOptions,
+    Restart,
+    StoppingToken,
+    ThreadStoppingToken,
+)
+from hostkit.events import ServiceAbandoned
 from hostkit.jobs import JobQueue
 from hostkit.scheduling import Every, Scheduler
 
@@ -20,6 +32,8 @@ pytestmark = pytest.mark.needs("starlette", "prometheus_client")
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 AFTER_TEN = Restart(backoff=Backoff(initial=10, jitter=0))
+PATIENCE = 30.0
+"""Seconds after which a thread ends that a test which has failed has forgotten."""
 Values = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -198,6 +212,54 @@ async def test_in_every_state_of_a_service(state: str, script: dict[str, Any], o
     assert found["service_stalled", "only"] == (state == "stalled")
     assert found["host_ready",] == (state != "starting")
     assert found["host_healthy",] == (state in {"starting", "started", "failed"})
+
+
+@pytest.mark.real_time
+async def test_a_thread_that_outlives_all_deadlines() -> None:
+    """It is abandoned, which is not healthy: while the host stops the others, and when all of them have ended."""
+    from asgi_client import Client
+
+    from hostkit.ext.dashboard import dashboard_app
+
+    builder = HostBuilder(replace(QUIET, cancellation_timeout=0.05))
+    client = Client(dashboard_app(builder))
+    others_may_end, may_end, abandoned = anyio.Event(), threading.Event(), anyio.Event()
+
+    @builder.service(name="other")
+    async def other(stopping_token: StoppingToken) -> None:
+        await stopping_token.wait()
+        await others_may_end.wait()
+
+    @builder.service(name="only", stop_timeout=0.05)
+    def only(stopping_token: ThreadStoppingToken) -> None:
+        may_end.wait(PATIENCE)
+
+    host = builder.build()
+    host.on_event(lambda event: abandoned.set() if isinstance(event, ServiceAbandoned) else None)
+    found = []
+    try:
+        async with anyio.create_task_group() as group:
+            await host.start()
+            group.start_soon(_fail_to_stop, host)
+            with anyio.fail_after(PATIENCE):
+                await abandoned.wait()
+            found.append((parse((await client.get("/metrics")).text), (await client.get("/livez")).status))
+            others_may_end.set()
+        found.append((parse((await client.get("/metrics")).text), (await client.get("/livez")).status))
+    finally:
+        may_end.set()
+
+    for (values, livez), state, alive in zip(found, ("stopping", "stopped"), (200, 503), strict=True):
+        assert [name[2] for name, value in values.items() if name[:2] == ("service_state", "only") and value] == [
+            "abandoned"
+        ]
+        assert (values["host_state", state], values["host_healthy",], values["host_ready",]) == (1, 0, 0)
+        assert livez == alive
+
+
+async def _fail_to_stop(host: Host) -> None:
+    with pytest.raises(HostFailedError, match="'only' ignores its cancellation and was abandoned"):
+        await host.stop()
 
 
 async def test_while_a_stop_is_announced(monkeypatch: pytest.MonkeyPatch) -> None:
