@@ -1,13 +1,19 @@
 """The dashboard as a service, over real connections: from the first service's start to the last one's stop."""
 
 import json
+import re
+import signal
 import socket
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from http.client import HTTPConnection
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 from anyio.abc import ByteStream, SocketAttribute
+from children import PATIENCE, PYTHON, Child
 from dashboard_host import TOKEN, fail
 from puppet import Puppet
 
@@ -17,6 +23,8 @@ from hostkit.jobs import JobQueue
 
 pytestmark = [pytest.mark.needs("starlette", "prometheus_client", "uvicorn"), pytest.mark.real_time]
 ONLY_ASYNCIO = pytest.mark.parametrize("anyio_backend", ["asyncio"])
+Get = Callable[[str], tuple[int, str]]
+Delayed = Callable[[float], AbstractContextManager[tuple[Child, Get]]]
 QUIET = HostOptions(log_level="CRITICAL", shutdown_timeout=20, cancellation_timeout=5)
 
 
@@ -266,3 +274,83 @@ async def test_a_port_that_is_taken_is_a_failed_start() -> None:
         builder.add_service(Dashboard(builder, port=taken.getsockname()[1]))
         with pytest.raises(HostFailedError, match="cannot listen on"):
             await builder.build().start()
+
+
+DELAYED = """
+import sys
+from hostkit import HostBuilder, HostOptions
+from hostkit.events import StopAnnounced, StopRequested
+from hostkit.ext.dashboard import Dashboard
+
+builder = HostBuilder(HostOptions(stop_delay=float(sys.argv.pop())))
+builder.add_service(Dashboard(builder, port=0))
+
+@builder.service()
+async def worker(stopping_token):
+    await stopping_token.wait()
+    print("worker is told", flush=True)
+
+@builder.on_event
+def watch(event, instants=[]):
+    if isinstance(event, StopAnnounced | StopRequested):
+        instants.append(event.at)
+        print(type(event).__name__, f"after {instants[-1] - instants[0]} s", flush=True)
+
+builder.build().run()
+"""
+
+
+@pytest.fixture
+def delayed(tmp_path: Path) -> Delayed:
+    """Runs a host with a stop delay in a process of its own, and asks it."""
+
+    @contextmanager
+    def run(delay: float) -> Iterator[tuple[Child, Get]]:
+        with Child(*PYTHON, "-c", DELAYED, str(delay), cwd=tmp_path) as child:
+            listening = child.wait_for(lambda line: "listening on " in line)
+            assert listening, child.text
+            assert child.wait_for(lambda line: "| started " in line), child.text
+
+            def get(path: str) -> tuple[int, str]:
+                connection = HTTPConnection(listening.rpartition("/")[2], timeout=PATIENCE)
+                with closing(connection):
+                    connection.request("GET", path)
+                    answer = connection.getresponse()
+                    return answer.status, answer.read().decode()
+
+            yield child, get
+
+    return run
+
+
+class TestStopDelay:
+    def test_a_signal_makes_it_unready_and_it_serves_on(self, delayed: Delayed) -> None:
+        """From SIGTERM on new requests are to go elsewhere; what comes is answered, and no service is told yet."""
+        with delayed(3600) as (child, get):
+            before = get("/readyz")
+            child.send(signal.SIGTERM)
+            announced = child.wait_for(lambda line: line.startswith("StopAnnounced "))
+            ready, alive, page = get("/readyz"), get("/livez"), get("/")
+            status, metrics = json.loads(get("/status.json")[1]), get("/metrics")[1]
+
+        assert announced
+        assert before == (200, "ok\n")
+        assert ready[0] == 503
+        assert re.fullmatch(r"stopping in (3600|35\d\d) s: signal SIGTERM\n", ready[1])
+        assert alive == (200, "ok\n")
+        assert page[0] == 200
+        assert [status["host"][name] for name in ("state", "ready", "healthy")] == ["started", False, True]
+        assert [service["state"] for service in status["services"]] == ["started", "started"]
+        assert "\nhostkit_host_ready 0.0\n" in metrics
+        assert '\nhostkit_host_state{state="started"} 1.0\n' in metrics
+
+    def test_when_it_is_over_the_host_stops(self, delayed: Delayed) -> None:
+        """Not before, and by itself."""
+        with delayed(0.5) as (child, _):
+            child.send(signal.SIGTERM)
+            code = child.end()
+
+        assert code == 0
+        said = [line for line in child.lines if line.startswith(("Stop", "worker "))]
+        assert [line.partition(" after ")[0] for line in said] == ["StopAnnounced", "StopRequested", "worker is told"]
+        assert float(said[1].split()[2]) >= 0.5
