@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import itertools
 import logging
 import math
 import re
@@ -9,7 +10,7 @@ import signal
 import socket
 import stat
 from collections.abc import Iterator, MutableMapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
+from anyio import lowlevel
 from anyio.abc import ByteStream
 from loguru import logger
 from puppet import QUIET, Puppet, PuppetError, build, trace
@@ -389,6 +391,21 @@ class TestConnections:
             answer = await read_all(stream, "GET / HT")
 
         assert answer == ""
+
+    async def test_many_new_ones_do_not_block_the_loop(self) -> None:
+        """They are accepted a few at a time; none of them has to knock again, as they may wait for that."""
+        host, web, _ = hosted(App())
+        counts = [0]
+
+        async with host:
+            with ExitStack() as clients:
+                for _ in range(100):
+                    clients.enter_context(socket.create_connection(("127.0.0.1", web.port), timeout=0.5))
+                while counts[-1] < 100:
+                    await lowlevel.checkpoint()
+                    counts.append(len(web._server.server_state.connections))
+
+        assert max(later - earlier for earlier, later in itertools.pairwise(counts)) == 4
 
     async def test_waits_for_what_the_app_has_to_do(self, http: str) -> None:
         """The time is for the head of a request, not for its answer, and begins anew with the next head."""

@@ -37,6 +37,9 @@ REFUSED = frozenset(
         "workers",
     }
 )
+ACCEPTED_AT_ONCE = 4
+"""How many new connections are accepted in one turn of the event loop. asyncio takes the backlog for that as well, and
+a thousand clients that come together would block the loop for a tenth of a second."""
 UNIX = "unix:"
 SOCKET_FILE_MODE = 0o600
 NO_REASON = "the app's lifespan reported a failed startup, and raised no error"
@@ -125,6 +128,7 @@ class WebServer(BackgroundService):
             raise HostStateError(message)
         config = copy(self._config)  # uvicorn loads one only once
         config.load()
+        backlog, config.backlog = config.backlog, ACCEPTED_AT_ONCE
         self._server = server = Server(config)
         connections = _Connections(server, *self._limits, access_log=self._access_log)
         config.http_protocol_class = connections.watched(config.http_protocol_class)
@@ -132,7 +136,7 @@ class WebServer(BackgroundService):
         self._lifespan = anyio.CancelScope()
         self._take_lifespan_error()
         self._is_drained = False
-        self._sockets = await _listen(config.host, config.port, config.backlog)
+        self._sockets = await _listen(config.host, config.port, backlog)
         try:
             with suppress(SystemExit):  # how newer versions end when the lifespan has failed
                 await server.startup(sockets=self._sockets)
@@ -143,6 +147,8 @@ class WebServer(BackgroundService):
             self._abort()
             raise self._take_lifespan_error() or RuntimeError(NO_REASON)
         self._take_lifespan_error()  # that of an app which has no lifespan
+        for listening in self._sockets:
+            listening.listen(backlog)
         if config.host.startswith(UNIX):
             logger.info("listening on {}", config.host)
             return
