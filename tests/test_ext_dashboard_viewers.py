@@ -127,6 +127,32 @@ class TestStream:
         assert all(events.taken for events in streams)
         assert counted_until_now <= 45
 
+    async def test_a_snapshot_is_encoded_once_for_all(self) -> None:
+        """Fifty pages get one and the same text; the next one is another."""
+        sent: list[bytes] = []
+
+        async def receive() -> Message:
+            await anyio.sleep_forever()
+            raise AssertionError
+
+        async def send(message: Message) -> None:
+            if b"event: status" in message["body"]:
+                sent.append(message["body"])
+
+        async with scene() as found, anyio.create_task_group() as group:
+            for _ in range(50):
+                group.start_soon(dashboard_of(found).viewers.stream, receive, send)
+            await anyio.sleep(0.2)
+            first, sent = sent, []
+            found.queue.enqueue_nowait(fail)
+            await anyio.sleep(1.5)
+            group.cancel_scope.cancel()
+
+        assert len(first) == 50
+        assert len(set(map(id, first))) == 1
+        assert sum(b"no luck" in body for body in sent) >= 50
+        assert len(set(map(id, sent))) == len(set(sent))
+
     async def test_there_are_fifty_at_most(self) -> None:
         """The next one is told to ask by itself; when one leaves, there is room again."""
         async with scene() as found, anyio.create_task_group() as group:

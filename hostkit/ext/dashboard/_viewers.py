@@ -108,6 +108,7 @@ class Viewers:
         self._took: deque[float] = deque([0.0], maxlen=3)  # the quickest of them counts: a first one may be slow
         self._is_old = True
         self._latest: tuple[str, str] | None = None
+        self._encoded: bytes | None = None
         self._version = self._unchanged = 0
         self._end: str | None = None
 
@@ -163,31 +164,37 @@ class Viewers:
             if fresh is None or self._latest is None or fresh[1] != self._latest[1]:
                 self._version += 1
                 self._unchanged = 0
-            self._latest = fresh
+            self._latest, self._encoded = fresh, None
         return self._latest
 
     async def _send_all(self, send: Send) -> None:
         sent_version, sent_at = -1, anyio.current_time()
         closes_at = sent_at + self._longest
-        is_open = await _send(send, "retry: 2000\n\n")
+        is_open = await _send(send, b"retry: 2000\n\n")
         while is_open:
             ended, latest = self._end, self._at_most(self._age())
             now = anyio.current_time()
-            message = ""
+            message = b""
             if latest is not None and self._version != sent_version:
-                message, sent_version = f"id: {self._version}\nevent: status\ndata: {latest[0]}\n\n", self._version
+                message, sent_version = self._status_event(latest[0]), self._version
             elif now - sent_at >= PULSE:
-                message = "event: pulse\ndata:\n\n"
+                message = b"event: pulse\ndata:\n\n"
             if ended is not None:
-                message += f"event: end\ndata: {ended}\n\n"
+                message += f"event: end\ndata: {ended}\n\n".encode()
             if ended is not None or now >= closes_at:
-                await _send(send, f"{message}retry: 200\n\n", more=False)
+                await _send(send, message + b"retry: 200\n\n", more=False)
                 return
             if message:
                 sent_at = now
                 is_open = await _send(send, message)
             if is_open:
                 await self._wait()
+
+    def _status_event(self, text: str) -> bytes:
+        """Return the latest snapshot as it is sent, encoded once for all streams."""
+        if self._encoded is None:
+            self._encoded = f"id: {self._version}\nevent: status\ndata: {text}\n\n".encode()
+        return self._encoded
 
     async def _wait(self) -> None:
         """Wait until something has changed, but no longer than until the next tick."""
@@ -220,10 +227,10 @@ async def _cancel_on_disconnect(receive: Receive, scope: anyio.CancelScope) -> N
     scope.cancel()
 
 
-async def _send(send: Send, text: str, *, more: bool = True) -> bool:
+async def _send(send: Send, body: bytes, *, more: bool = True) -> bool:
     """Send a part of a stream; return False if the client has disconnected or does not receive it in time."""
     with anyio.move_on_after(PATIENCE), suppress(OSError):  # what some servers raise for a disconnected client
-        await send({"type": "http.response.body", "body": text.encode(), "more_body": more})
+        await send({"type": "http.response.body", "body": body, "more_body": more})
         await lowlevel.checkpoint()
         return True
     return False
