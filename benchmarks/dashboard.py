@@ -27,7 +27,7 @@ SCRAPES = 20
 TICK = 0.01
 CPU, WAKEUPS, SCRAPE, LATE = "CPU while idle", "wake-ups of the loop", "a scrape", "a tick is late, p99"
 WITHOUT, CLOSED, OPEN = "no dashboard", "no page is open", "one page is open"
-NO_CLIENT, STREAMS = "no client", "1,000 streams are asked for"
+NO_CLIENT, ONE_STREAM, STREAMS = "no client", "one stream is asked for", "1,000 streams are asked for"
 READER = """
 import socket, sys
 with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as client:
@@ -38,7 +38,7 @@ with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as client:
 CROWD = """
 import socket, sys
 clients = []
-for _ in range(1000):
+for _ in range(int(sys.argv[2])):
     try:
         client = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
         client.sendall(b"GET /events HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n")
@@ -131,8 +131,8 @@ async def _run_streams(size: int, contestant: str) -> Figures:
     dashboard = builder.add_service(Dashboard(builder, port=0))
     busy = builder.add_service(Busy())
     async with _host(builder, size):
-        command = [sys.executable, "-c", CROWD, str(dashboard.port)]
-        crowd = await anyio.open_process(command) if contestant == STREAMS else None
+        command = [sys.executable, "-c", CROWD, str(dashboard.port), "1000" if contestant == STREAMS else "1"]
+        crowd = None if contestant == NO_CLIENT else await anyio.open_process(command)
         try:
             if crowd is not None:
                 assert crowd.stdout is not None
@@ -232,7 +232,7 @@ MEASURES = (
         "a service that ticks in a host with {size} services and jobs",
         (Figure(LATE, "ms", per_item=False),),
         (SIZE,),
-        tuple(Contestant(name, run_streams, (name,)) for name in (NO_CLIENT, STREAMS)),
+        tuple(Contestant(name, run_streams, (name,)) for name in (NO_CLIENT, ONE_STREAM, STREAMS)),
         baseline=NO_CLIENT,
         budgets=(Budget(LATE, SIZE, 10.0, to=None, contestant=STREAMS),),
         requires="prometheus_client",
