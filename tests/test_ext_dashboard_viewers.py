@@ -202,6 +202,23 @@ class TestStream:
 
             await found.client.app(found.client.scope("GET", "/events", {}), receive, send)
 
+    async def test_outlives_the_stream_that_woke_it(self) -> None:
+        """One stream wakes all; whichever leaves first, the others hear of what happens at once."""
+        async with scene(worker={"on_failure": Restart()}) as found, Events(found.client) as first:
+            await first.next("status")
+            async with Events(found.client) as second:
+                await second.next("status")
+                first.leave()
+                await first.ended.wait()
+                await anyio.sleep(5)
+                began = anyio.current_time()
+                found.worker.fail(OSError("no route"))
+                status = await second.next("status")
+                took = anyio.current_time() - began
+
+        assert status["services"][0]["state"] == "restarting"
+        assert took < 0.5
+
     async def test_leaves_no_task_behind(self) -> None:
         """A stream is the task of its own request."""
         async with scene() as found:

@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 from anyio import lowlevel
+from anyio.abc import TaskGroup
 
 from hostkit.events import HostEvent, HostStarting, HostStopped
 from hostkit.ext.asgi import Receive, Send
@@ -77,13 +78,15 @@ class LoopLag:
 
 
 class Viewers:
-    """The open streams of events. A stream runs in the task of its request, so an unused dashboard has no task.
+    """The open streams of events. They run in the tasks of their requests, so an unused dashboard has no task.
+
+    One of the streams wakes all of them; when it ends, the next one takes over.
 
     Args:
         read: Takes a snapshot and returns its text, and the part of it that decides whether it is new; None before the
             host is built.
-        refresh: Updates the data that a snapshot cannot wait for; awaited once a second for each stream.
-        lag: Receives how late the streams' timers fire.
+        refresh: Updates the data that a snapshot cannot wait for; awaited once a second while there is a stream.
+        lag: Receives how late the streams' timer fires.
         longest: The number of seconds after which a stream ends, and the client reconnects. A server that waits for
             its requests when it stops is delayed by no more than this.
     """
@@ -103,7 +106,8 @@ class Viewers:
         self._longest = longest
         self._count = 0
         self._thread = 0
-        self._changed: anyio.Event | None = None
+        self._driver: TaskGroup | None = None
+        self._turn = self._changed = anyio.Event()
         self._read_at = float("-inf")
         self._took: deque[float] = deque([0.0], maxlen=3)  # the quickest of them counts: a first one may be slow
         self._is_old = True
@@ -138,14 +142,17 @@ class Viewers:
         """Send snapshots until the client disconnects or is too slow, or the host ends."""
         self._count += 1
         self._thread = threading.get_ident()
+        group = anyio.create_task_group()
         try:
-            async with anyio.create_task_group() as group:
-                group.start_soon(self._keep_fresh)
+            async with group:
                 group.start_soon(_cancel_on_disconnect, receive, group.cancel_scope)
-                await self._send_all(send)
+                await self._send_all(send, group)
                 group.cancel_scope.cancel()
         finally:
             self._count -= 1
+            if self._driver is group:
+                self._driver = None
+                self._turn.set()
 
     def _age(self) -> float:
         """Return how old a snapshot may be now."""
@@ -167,11 +174,16 @@ class Viewers:
             self._latest, self._encoded = fresh, None
         return self._latest
 
-    async def _send_all(self, send: Send) -> None:
+    async def _send_all(self, send: Send, group: TaskGroup) -> None:
         sent_version, sent_at = -1, anyio.current_time()
         closes_at = sent_at + self._longest
         is_open = await _send(send, b"retry: 2000\n\n")
         while is_open:
+            if self._driver is None:
+                self._driver, self._turn = group, anyio.Event()
+                group.start_soon(self._keep_fresh)
+                group.start_soon(self._drive)
+            turn = self._turn
             ended, latest = self._end, self._at_most(self._age())
             now = anyio.current_time()
             message = b""
@@ -188,7 +200,7 @@ class Viewers:
                 sent_at = now
                 is_open = await _send(send, message)
             if is_open:
-                await self._wait()
+                await turn.wait()
 
     def _status_event(self, text: str) -> bytes:
         """Return the latest snapshot as it is sent, encoded once for all streams."""
@@ -196,22 +208,24 @@ class Viewers:
             self._encoded = f"id: {self._version}\nevent: status\ndata: {text}\n\n".encode()
         return self._encoded
 
-    async def _wait(self) -> None:
-        """Wait until something has changed, but no longer than until the next tick."""
-        if self._changed is None or self._changed.is_set():
+    async def _drive(self) -> None:
+        """Wake all streams, when something has changed or at the next tick."""
+        while True:
             self._changed = anyio.Event()
-        due = anyio.current_time() + TICK
-        with anyio.move_on_at(due):
-            await self._changed.wait()
-            # Events that occur together make one snapshot.
-            await anyio.sleep(max(0.0, self._read_at + SOONEST - anyio.current_time()))
-            return
-        self._lag.add(max(0.0, anyio.current_time() - due))
+            due = anyio.current_time() + TICK
+            with anyio.move_on_at(due) as scope:
+                await self._changed.wait()
+                # Events that occur together make one snapshot.
+                await anyio.sleep(max(0.0, self._read_at + SOONEST - anyio.current_time()))
+            if scope.cancelled_caught:
+                self._lag.add(max(0.0, anyio.current_time() - due))
+            self._turn.set()
+            self._turn = anyio.Event()
 
     def _wake(self) -> None:
         self._is_old = True
         # An anyio event must not be set from another thread; there the next tick takes the snapshot.
-        if self._changed is not None and threading.get_ident() == self._thread:
+        if self._driver is not None and threading.get_ident() == self._thread:
             self._changed.set()
 
     async def _keep_fresh(self) -> None:
