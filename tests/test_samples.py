@@ -110,26 +110,24 @@ def mark(sample: Path) -> tuple[pytest.MarkDecorator, ...]:
     return (pytest.mark.needs(*needs),) if needs else ()
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A working directory with a folder ``logs``, in which one file is old and one is new."""
-    logs = tmp_path / "logs"
-    logs.mkdir()
+def folder(directory: Path) -> Path:
+    """Make a working directory with a folder ``logs``, in which one file is old and one is new."""
+    logs = directory / "logs"
+    logs.mkdir(parents=True)
     for name, age in (("old.log", WEEK + 3600), ("new.log", 0)):
         (logs / name).write_text(f"{name[:3]} {name[:3]}")
         os.utime(logs / name, times=(time.time() - age,) * 2)
-    return tmp_path
+    return directory
 
 
 @pytest.mark.parametrize("sample", [pytest.param(sample, id=sample.stem, marks=mark(sample)) for sample in SAMPLES])
-class TestSample:
-    def test_does_what_it_says_under_python(self, sample: Path, folder: Path) -> None:
-        """A sample runs as a script, prints what its docstring says, and stops when it is told."""
-        run_sample([*PYTHON, sample], read_promise(docstring_of(sample)), folder)
+def test_does_what_it_says(sample: Path, tmp_path: Path) -> None:
+    """A sample prints what its docstring says, and stops when it is told, as a script and with ``hostkit run``.
 
-    def test_does_what_it_says_under_hostkit(self, sample: Path, folder: Path) -> None:
-        """The same with ``hostkit run``."""
-        run_sample([*HOSTKIT, "run", sample], read_promise(docstring_of(sample)), folder)
+    One after the other, as a port that a sample names can be open once.
+    """
+    for name, command in (("script", PYTHON), ("command", (*HOSTKIT, "run"))):
+        run_sample([*command, sample], read_promise(docstring_of(sample)), folder(tmp_path / name))
 
 
 def test_there_are_samples() -> None:
