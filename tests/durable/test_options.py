@@ -19,6 +19,7 @@ from hostkit.ext.procrastinate import (
     hand_over,
     retry_strategy,
 )
+from hostkit.ext.procrastinate._running import Errors
 from hostkit.jobs import JobQueue, Retry, RetryAfterError
 
 APP = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo="host=/nowhere"))
@@ -173,3 +174,20 @@ class TestTheEngine:
         assert inspect.iscoroutinefunction(shutdown)
         assert list(inspect.signature(shutdown).parameters) == ["self", "side_tasks"]
         assert procrastinate.PsycopgConnector(conninfo="here")._pool_args == {"conninfo": "here"}
+
+
+def test_an_error_that_cannot_say_its_text_is_kept() -> None:
+    """What a job raises is its failure, whatever its text does."""
+
+    class SpeechlessError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    errors = Errors(2)
+    for number, error in enumerate((ValueError("lost"), SpeechlessError(), TimeoutError())):
+        job = Job(id=number, queue="default", lock=None, queueing_lock=None, task_name="task", attempts=0)
+        errors.add(job, error)
+
+    kept = [errors.of(number) for number in range(3)]
+    assert kept == [None, "SpeechlessError: <exception str() failed>", "TimeoutError"]
+    assert errors.last() == "TimeoutError"

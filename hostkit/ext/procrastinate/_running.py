@@ -19,6 +19,7 @@ from procrastinate.jobs import Job
 from procrastinate.worker import Worker
 
 from hostkit import StoppingToken
+from hostkit._values.text import text_of
 from hostkit.ext.procrastinate import _statements
 from hostkit.ext.procrastinate._errors import JobCutError
 from hostkit.ext.procrastinate._retry import RunCutError, failures_before
@@ -202,7 +203,7 @@ class Errors:
     def add(self, job: Job, error: Exception) -> None:
         """Keep what a job has raised."""
         assert job.id is not None
-        self._all[job.id] = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        self._all[job.id] = text_of(error)
         self._all.move_to_end(job.id)
         while len(self._all) > self._limit:
             self._all.popitem(last=False)
