@@ -28,13 +28,6 @@ TICK = 0.01
 CPU, WAKEUPS, SCRAPE, LATE = "CPU while idle", "wake-ups of the loop", "a scrape", "a tick is late, p99"
 WITHOUT, CLOSED, OPEN = "no dashboard", "no page is open", "one page is open"
 NO_CLIENT, ONE_STREAM, STREAMS = "no client", "one stream is asked for", "1,000 streams are asked for"
-READER = """
-import socket, sys
-with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as client:
-    client.sendall(b"GET /events HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n")
-    while client.recv(65536):
-        pass
-"""
 CROWD = """
 import socket, sys
 clients = []
@@ -182,7 +175,7 @@ def _reader(port: int | None) -> Iterator[None]:
     if port is None:
         yield
         return
-    process = subprocess.Popen([sys.executable, "-c", READER, str(port)])
+    process = subprocess.Popen([sys.executable, "-c", CROWD, str(port), "1"], stdout=subprocess.DEVNULL)
     try:
         yield
     finally:
