@@ -1,6 +1,7 @@
 """The life of a host in somebody else's event loop: order, the one stop path, deadlines, what comes out."""
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 
@@ -478,6 +479,17 @@ async def test_a_stopped_host_can_be_started_again() -> None:
             await host.start()
 
     assert puppet.calls == ["start", "execute", "stop"] * 2
+
+
+async def test_a_host_that_was_started_before_a_fork_names_the_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In another process than the one that has started it, a second start says where the host is to be made."""
+    host, _ = build(Plain())
+    async with host:
+        other = os.getpid() + 1
+        monkeypatch.setattr(os, "getpid", lambda: other)
+        with pytest.raises(HostStateError, match="forked after the host was started; make the host in the child"):
+            await host.start()
+        monkeypatch.undo()
 
 
 async def test_the_host_ends_when_nothing_is_left_to_do() -> None:

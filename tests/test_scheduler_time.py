@@ -1,11 +1,11 @@
 """When a scheduler runs what is due: grids and calendars, clocks that are set, loops that are blocked."""
 
 import math
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import anyio
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scheduled import DAY, HOUR, MINUTE, START, Timed, at, block, log_lines, told
 
@@ -473,9 +473,10 @@ def test_intervals_pass_over_nothing_and_run_nothing_early(period: float, gaps: 
     gaps=st.lists(st.integers(0, 10**7), max_size=10),
     times=st.lists(st.times(), min_size=1, max_size=3),
 )
+@example(gaps=[DAY * 3 + 45], times=[time(10), time(10, 0, 30)])  # both within the last minute
 def test_calendars_catch_up_with_the_last_run(gaps: list[int], times: list[object]) -> None:
     """However far the clock has gone on, the last run that was passed over is found, and the one after it is next."""
-    schedule = Daily(*(f"{time:%H:%M:%S}" for time in times), tz="Europe/Berlin")
+    schedule = Daily(*(f"{each:%H:%M:%S}" for each in times), tz="Europe/Berlin")
     job = job_of(schedule)
     queue = WallClockQueue()
     now = START

@@ -125,6 +125,19 @@ async def test_every_step_has_an_equal_share_to_be_cancelled_in() -> None:
     await anyio.sleep(200)
 
 
+async def test_without_any_time_only_those_that_ignore_it_are_abandoned() -> None:
+    """Of a stop at once, those that end when they are cancelled are waited for; only the others are given up."""
+    no_time = HostOptions(log_level="CRITICAL", shutdown_timeout=0, cancellation_timeout=0)
+    host, events = build(Puppet(drain=100), Puppet(drain=100, deaf="execute"), Puppet(drain=100), options=no_time)
+    await host.start()
+
+    with pytest.raises(HostFailedError):
+        await host.stop()
+
+    assert [name for name, _ in instants(events, ServiceAbandoned)] == ["b"]
+    await anyio.sleep(200)
+
+
 async def test_a_stalled_run_that_ignores_its_cancellation_hears_of_the_stop() -> None:
     """A run that was cancelled for its silence sees its token when the host stops, and may end by that."""
 
