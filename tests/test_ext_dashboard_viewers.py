@@ -2,12 +2,14 @@
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 import anyio
 import pytest
+from anyio import lowlevel
 from asgi_client import Client, Events
 from dashboard_host import TOKEN, Scene, dashboard_of, fail, forever, noon, nothing, scene
 from puppet import QUIET, Puppet
@@ -157,6 +159,73 @@ class TestStream:
         assert len(set(map(id, first))) == 1
         assert sum(b"no luck" in body for body in sent) >= 50
         assert len(set(map(id, sent))) == len(set(sent))
+
+    async def test_the_loop_serves_others_between_any_two(self) -> None:
+        """Fifty pages that are sent the same at once do not hold up the services until the last has it."""
+        begun = anyio.Event()
+        turn = 0
+        sent: list[int] = []
+
+        async def receive() -> Message:
+            await anyio.sleep_forever()
+            raise AssertionError
+
+        async def send(message: Message) -> None:
+            if b"no luck" in message["body"]:
+                begun.set()
+                sent.append(turn)
+
+        async with scene() as found, anyio.create_task_group() as group:
+            for _ in range(50):
+                group.start_soon(dashboard_of(found).viewers.stream, receive, send)
+            await anyio.sleep(1)
+            found.queue.enqueue_nowait(fail)
+            await begun.wait()
+            for _ in range(200):
+                turn += 1
+                await lowlevel.checkpoint()
+            group.cancel_scope.cancel()
+
+        assert len(sent) == 50
+        assert max(Counter(sent).values()) <= 2
+
+    async def test_the_loop_serves_others_during_a_reading(self) -> None:
+        """A snapshot is taken in parts."""
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await lowlevel.checkpoint()
+
+        async with scene() as found, anyio.create_task_group() as group:
+            group.start_soon(count)
+            await dashboard_of(found).viewers.latest()
+            group.cancel_scope.cancel()
+
+        assert turns >= 4
+
+    async def test_a_reading_is_for_all(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The next client has what one that disconnected in the middle of it had begun."""
+        readings = 0
+        status = Host.status
+
+        def counted(host: Host, *, lines: bool = True) -> HostStatus:
+            nonlocal readings
+            readings += 1
+            group.cancel_scope.cancel()
+            return status(host, lines=lines)
+
+        async with scene() as found:
+            viewers = dashboard_of(found).viewers
+            monkeypatch.setattr(Host, "status", counted)
+            async with anyio.create_task_group() as group:
+                await viewers.latest()
+            latest = await viewers.latest()
+
+        assert latest is not None
+        assert readings == 1
 
     async def test_there_are_fifty_at_most(self) -> None:
         """The next one is told to ask by itself; when one leaves, there is room again."""

@@ -129,8 +129,8 @@ class DashboardApp:
 
     # What a snapshot is made of.
 
-    def _read(self) -> tuple[str, str] | None:
-        snapshot = take(
+    async def _read(self) -> tuple[str, str] | None:
+        snapshot = await take(
             self._view,
             token=self._guard.asks_token,
             actions=self._may_act,
@@ -163,7 +163,7 @@ class DashboardApp:
 
     async def _status(self, request: Request) -> Response:
         await self._refresh()
-        latest = self.viewers.latest()
+        latest = await self.viewers.latest()
         if latest is None:
             return error_response(HTTPStatus.SERVICE_UNAVAILABLE, "the host has not been built yet")
         etag = f'"{sha256(latest[1].encode()).hexdigest()[:16]}"'
@@ -173,7 +173,7 @@ class DashboardApp:
 
     async def _plain_status(self, request: Request) -> Response:  # noqa: ARG002
         await self._refresh()
-        latest = self.viewers.latest()
+        latest = await self.viewers.latest()
         text = "not started\n" if latest is None else plain_status(json.loads(latest[0]))
         return PlainTextResponse(text, headers={"Refresh": "5"})
 

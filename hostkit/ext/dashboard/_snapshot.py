@@ -8,6 +8,8 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
+from anyio import lowlevel
+
 from hostkit import Host, HostState, HostStatus, ServiceStatus
 from hostkit.ext.dashboard._problems import RUNS, Findings, Planned, find_problems
 from hostkit.ext.dashboard._text import details, hostkit_version, short_lines, short_name, shortened, words
@@ -36,10 +38,10 @@ class Snapshot:
     changing: str
 
 
-def take(
+async def take(
     view: HostView, *, token: bool, actions: bool, checks: Mapping[str, Exception | None], loop_lag: float | None
 ) -> Snapshot | None:
-    """Read the host; None while the builder has not made it.
+    """Read the host, in parts between which the event loop serves others; None while the builder has not made it.
 
     Args:
         view: The host.
@@ -62,6 +64,14 @@ def take(
     roles: JSON = dict.fromkeys(schedulers, "scheduler") | dict.fromkeys(queues, "queue")
     roles |= dict.fromkeys(workers, "durable") | dict.fromkeys(view.dashboards(), "dashboard")
     durable = [_durable(name, worker, view) for name, worker in workers.items()]
+    await lowlevel.checkpoint()
+    services = [
+        _service(each, clocks, roles.get(each.name), schedulers.get(each.name), checks.get(each.name))
+        for each in status.services[:MOST]
+    ]
+    await lowlevel.checkpoint()
+    schedules = _schedules(jobs, urgent, clocks)
+    await lowlevel.checkpoint()
     content: JSON = {
         "version": 1,
         "at": status.at,
@@ -71,11 +81,8 @@ def take(
         "actions": actions,
         "host": _host(host, status, clocks, loop_lag),
         "problems": problems[:MOST_PROBLEMS],
-        "services": [
-            _service(each, clocks, roles.get(each.name), schedulers.get(each.name), checks.get(each.name))
-            for each in status.services[:MOST]
-        ],
-        "schedules": _schedules(jobs, urgent, clocks),
+        "services": services,
+        "schedules": schedules,
         "queues": [_queue(name, queue) for name, queue in list(queues.items())[:MOST]],
         "durable": durable[:MOST],
         "totals": {

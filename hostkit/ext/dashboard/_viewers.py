@@ -93,7 +93,7 @@ class Viewers:
 
     def __init__(
         self,
-        read: Callable[[], tuple[str, str] | None],
+        read: Callable[[], Awaitable[tuple[str, str] | None]],
         refresh: Callable[[], Awaitable[None]],
         lag: LoopLag,
         *,
@@ -108,6 +108,8 @@ class Viewers:
         self._thread = 0
         self._driver: TaskGroup | None = None
         self._turn = self._changed = anyio.Event()
+        # There is one reading at a time; and those that are woken at once go on one by one: others have turns between.
+        self._lock = anyio.Lock()
         self._read_at = float("-inf")
         self._took: deque[float] = deque([0.0], maxlen=3)  # the quickest of them counts: a first one may be slow
         self._is_old = True
@@ -134,9 +136,10 @@ class Viewers:
         self._end = json.dumps({"reason": reason, "exit_code": exit_code})
         self._wake()
 
-    def latest(self) -> tuple[str, str] | None:
+    async def latest(self) -> tuple[str, str] | None:
         """Return a snapshot that is at most a quarter of a second old, or older where taking one is slow."""
-        return self._at_most(SOONEST)
+        async with self._lock:
+            return await self._at_most(SOONEST)
 
     async def stream(self, receive: Receive, send: Send) -> None:
         """Send snapshots until the client disconnects or is too slow, or the host ends."""
@@ -160,11 +163,12 @@ class Viewers:
             return SOONEST
         return EVERY if self._unchanged < UNCHANGED else AT_REST
 
-    def _at_most(self, age: float) -> tuple[str, str] | None:
+    async def _at_most(self, age: float) -> tuple[str, str] | None:
         now = anyio.current_time()
         if not 0 <= now - self._read_at < max(age, min(self._took) * SHARE):
             self._is_old = False
-            fresh = self._read()
+            with anyio.CancelScope(shield=True):  # it is for all, also when the client that began it disconnects
+                fresh = await self._read()
             self._read_at = now
             self._took.append(anyio.current_time() - now)
             self._unchanged += 1
@@ -184,7 +188,9 @@ class Viewers:
                 group.start_soon(self._keep_fresh)
                 group.start_soon(self._drive)
             turn = self._turn
-            ended, latest = self._end, self._at_most(self._age())
+            async with self._lock:
+                latest = await self._at_most(self._age())
+            ended = self._end
             now = anyio.current_time()
             message = b""
             if latest is not None and self._version != sent_version:
