@@ -3,10 +3,11 @@
 ``python tests/mutants.py jobs/_admission _core/shutdown`` makes all the changes that cosmic-ray finds to make in these
 modules, ``python tests/mutants.py jobs`` those of a folder; ``--sample 0.2`` tries every fifth of them, by a seed.
 
-First the whole suite runs once and records which test executes which line. Each change then runs the tests that
-execute its line, the quickest first, on a copy of the package. One that no test notices is printed with its line: a
-missing test, or a change that makes no difference (`EQUIVALENT` in `tests/support/equivalent.py` lists those, each
-with its reason). The exit code is 0 only if there is none. A test that hangs has noticed it.
+First the suite runs once, without the tests that have servers, and records which test executes which line. Each change
+then runs the tests that execute its line, the quickest first, on a copy of the package. One that no test notices is
+printed with its line: a missing test, or a change that makes no difference (`EQUIVALENT` in
+`tests/support/equivalent.py` lists those, each with its reason). The exit code is 0 only if there is none. A test that
+hangs has noticed it.
 """
 
 import argparse
@@ -61,6 +62,8 @@ OPERATORS = (
 )
 # For type checkers, and for the reader.
 NOT_TESTED = ("if TYPE_CHECKING:", "assert ", "@overload")
+# Those with servers are slow, and find what the others find.
+MARKED = "not servers and not durable and not browser"
 # Tests of a line that runs in nearly all of them: more would find little more.
 MOST_TESTS = 150
 # In seconds, for the tests of one change.
@@ -160,7 +163,7 @@ def make_map(folder: Path) -> TestMap:
     """Run the suite once, and return which test executes which line."""
     recorded = folder / "map"
     recorded.mkdir()
-    arguments = ["-q", "-p", "line_recorder", "-m", "not servers", "-n", "2", str(TESTS)]
+    arguments = ["-q", "-p", "line_recorder", "-m", MARKED, "-n", "2", str(TESTS)]
     code = run_pytest(arguments, ROOT, folder / "output", {"LINE_RECORDER": str(recorded)}, 1800)
     if code:
         sys.exit(f"the tests do not pass without a change:\n{(folder / 'output').read_text()[-5000:]}")
