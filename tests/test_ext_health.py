@@ -188,6 +188,22 @@ class TestChecks:
 
         assert found["/readyz"] == (503, "orders: OSError: the disk is full\n")
 
+    async def test_an_error_that_cannot_be_shown_is_told_all_the_same(self) -> None:
+        """An error whose text fails does not take the answer with it."""
+
+        class OddError(Exception):
+            def __str__(self) -> str:
+                raise ValueError
+
+        builder = HostBuilder(QUIET)
+        builder.add_service(Checked(), name="orders").error = OddError()
+        host = builder.build()
+
+        async with host:
+            found = await answers(host, peer=None)
+
+        assert found["/readyz"] == (503, "orders: OddError: <exception str() failed>\n")
+
     async def test_may_be_left_out(self) -> None:
         """Where all instances share a dependency, none of them is better than another."""
         builder = HostBuilder(QUIET)
@@ -507,4 +523,4 @@ class TestHTTP:
         async with host:
             answer = await Client(health_app(host)).get("/readyz")
 
-        assert answer.text == "\\ud800: OSError: \n"
+        assert answer.text == "\\ud800: OSError\n"

@@ -7,6 +7,7 @@ from typing import Any
 import anyio
 
 from hostkit import Host, HostBuilder, HostedService, HostState, HostStatus, ServiceState
+from hostkit._values.text import text_of
 from hostkit.events import HostEvent, HostStarted, HostStarting
 from hostkit.ext.asgi import ASGIApp, Receive, Send, calls_loopback, is_local
 
@@ -207,4 +208,4 @@ def unwell(status: HostStatus, results: Mapping[str, Exception | None], *, in_fu
     failed = {service.name for service in status.services if service.state is ServiceState.FAILED}
     for name, error in results.items():
         if error is not None and name not in failed:
-            yield f"{name}: {f'{type(error).__name__}: {error}' if in_full else 'not well'}"
+            yield f"{name}: {text_of(error) if in_full else 'not well'}"
