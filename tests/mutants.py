@@ -20,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -145,7 +146,11 @@ def run_pytest(arguments: Sequence[str], package: Path, output: Path, extra: dic
         try:
             import pytest
 
-            code = int(pytest.main(["-p", "no:cacheprovider", "--rootdir", str(ROOT), *arguments]))
+            # What the fork has imported already is not rewritten.
+            options = ["-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+            code = int(pytest.main([*options, "--rootdir", str(ROOT), *arguments]))
+        except BaseException:  # noqa: BLE001  # whatever it is, the parent shows it
+            traceback.print_exc()
         finally:
             sys.stdout.flush()
             os._exit(code)
