@@ -13,7 +13,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from process_child import Child, Outcome, command
+from children import Child, Outcome
 
 from hostkit import BackgroundService, HostBuilder, HostedService, HostOptions, HostState, StoppingToken
 from hostkit._config.options import WrongSettingsError
@@ -93,7 +93,7 @@ def hostkit(*arguments: str) -> list[str]:
 
 def refused(directory: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
     """Return what is said of a command that is refused."""
-    with command(hostkit("app", *arguments), directory=directory, environment=environment) as child:
+    with Child(*hostkit("app", *arguments), cwd=directory, env=environment, apart=True) as child:
         outcome = child.ends()
     assert outcome.code == 2, outcome.errors
     assert outcome.output == []
@@ -133,7 +133,7 @@ def test_the_dashboard_by_flag_and_by_variable(directory: Path, by_flag: bool) -
     port = free_port()
     flags = ["--dashboard", f"127.0.0.1:{port}"] if by_flag else []
     environment = {} if by_flag else {"HOSTKIT_DASHBOARD": f":{port}"}
-    with command(hostkit("app", *flags), directory=directory, environment=environment) as child:
+    with Child(*hostkit("app", *flags), cwd=directory, env=environment, apart=True) as child:
         child.reads("started 2 services")
         _, body = get(port, "status.json")
         ready, _ = get(port, "readyz")
@@ -161,7 +161,7 @@ def test_actions_and_a_token_from_a_file(directory: Path) -> None:
         "--dashboard-token-file",
         "token",
     ]
-    with command(hostkit("app", *flags), directory=directory) as child:
+    with Child(*hostkit("app", *flags), cwd=directory, apart=True) as child:
         child.reads("started 2 services")
         without, _ = get(port, "status.json")
         code, body = get(port, "status.json", token="0123456789abcdef")  # noqa: S106
@@ -178,7 +178,7 @@ def test_actions_and_a_token_from_a_file(directory: Path) -> None:
 @pytest.mark.needs("dashboard")
 def test_a_host_with_nothing_left_to_do_ends_with_its_dashboard(directory: Path) -> None:
     """The dashboard only looks on: it does not keep a host that has done its work."""
-    with command(hostkit("app:ends", "--dashboard", f":{free_port()}"), directory=directory) as child:
+    with Child(*hostkit("app:ends", "--dashboard", f":{free_port()}"), cwd=directory, apart=True) as child:
         outcome = child.ends()
 
     assert outcome.code == 0
@@ -190,10 +190,10 @@ def test_a_taken_port_fails_the_start(directory: Path) -> None:
     """A port that is taken is a failure of the start, exit code 1; in development the next free one is taken."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-        with command(hostkit("app", "--dashboard", address), directory=directory) as child:
+        with Child(*hostkit("app", "--dashboard", address), cwd=directory, apart=True) as child:
             taken = child.ends()
-        with command(
-            hostkit("app", "--dashboard", address, "--environment", "development"), directory=directory
+        with Child(
+            *hostkit("app", "--dashboard", address, "--environment", "development"), cwd=directory, apart=True
         ) as child:
             child.reads("is taken; the dashboard listens on port ")
             developing = stopped(child)
@@ -252,7 +252,7 @@ def test_flags_that_make_no_sense(directory: Path, arguments: list[str], words: 
 
 def test_the_usage_names_the_flags(directory: Path) -> None:
     """They are in the help of the command."""
-    with command([sys.executable, "-m", "hostkit", "--help"], directory=directory) as child:
+    with Child(sys.executable, "-m", "hostkit", "--help", cwd=directory, apart=True) as child:
         outcome = child.ends()
 
     assert "--dashboard-token-file PATH" in "\n".join(outcome.output)
@@ -261,9 +261,9 @@ def test_the_usage_names_the_flags(directory: Path) -> None:
 @pytest.mark.parametrize("target", ["app", "app:speaks", "app:chosen"])
 def test_the_help_of_a_target_lists_the_flags(directory: Path, target: str) -> None:
     """They are in it once, after those of the target and of the host; `show`, which does not know them, has none."""
-    with command(hostkit(target, "--help"), directory=directory) as child:
+    with Child(*hostkit(target, "--help"), cwd=directory, apart=True) as child:
         outcome = child.ends()
-    with command([*hostkit()[:-1], "show", target, "--help"], directory=directory) as child:
+    with Child(*hostkit()[:-1], "show", target, "--help", cwd=directory, apart=True) as child:
         shown = "\n".join(child.ends().output)
     text = "\n".join(outcome.output)
 
@@ -289,7 +289,7 @@ def test_word_to_systemd_by_itself(directory: Path, target: str, off: str, servi
         receiver.bind(path)
         receiver.settimeout(0)
         environment = {"NOTIFY_SOCKET": path, "HOSTKIT_SYSTEMD": off}
-        with command(hostkit(target), directory=directory, environment=environment) as child:
+        with Child(*hostkit(target), cwd=directory, env=environment, apart=True) as child:
             outcome = stopped(child)
         heard = b""
         try:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from process_child import command
+from children import Child
 
 from hostkit._values.standard_error import is_journal
 
@@ -118,7 +118,7 @@ def test_another_standard_error_is_not_the_journal(tmp_path: Path) -> None:
 
 def test_a_wrong_command_is_said_with_a_priority(tmp_path: Path) -> None:
     """The command's own messages are lines of the journal as well."""
-    with command([sys.executable, "-m", "hostkit", "run", "nothing_there"], directory=tmp_path) as child:
+    with Child(sys.executable, "-m", "hostkit", "run", "nothing_there", cwd=tmp_path, apart=True) as child:
         assert child.ends().errors.startswith("hostkit: ")
     with (tmp_path / "journal").open("w+", encoding="utf-8") as file:
         status = os.fstat(file.fileno())

@@ -8,7 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from process_child import Outcome, app, command
+from children import Child, Outcome
+from process_child import app
 
 APP = """
 import os
@@ -64,14 +65,14 @@ def directory(tmp_path: Path) -> Path:
 
 def hostkit(directory: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> Outcome:
     """Run the command until it ends by itself."""
-    with command([sys.executable, "-m", "hostkit", *arguments], directory=directory, environment=environment) as child:
+    with Child(sys.executable, "-m", "hostkit", *arguments, cwd=directory, env=environment, apart=True) as child:
         return child.ends()
 
 
 @pytest.mark.parametrize("target", ["app", "app.py", "app:host", "app.py:host", "./app.py", "package.inside"])
 def test_runs_a_target(directory: Path, target: str) -> None:
     """A target is a module or a file, with or without a name; what it holds is run, and stopped by SIGTERM."""
-    with command([sys.executable, "-m", "hostkit", "run", target], directory=directory) as child:
+    with Child(sys.executable, "-m", "hostkit", "run", target, cwd=directory, apart=True) as child:
         child.reads("started 1 service")
         child.send(signal.SIGTERM)
         outcome = child.ends()
@@ -85,7 +86,7 @@ def test_flags_win_over_the_environment(directory: Path) -> None:
     """Flags win over variables, and reach a host that was built when its module was imported."""
     arguments = [sys.executable, "-m", "hostkit", "run", "app", "--shutdown-timeout", "9", "--application-name", "shop"]
     environment = {"HOSTKIT_SHUTDOWN_TIMEOUT": "7", "HOSTKIT_LOG_FORMAT": "json"}
-    with command(arguments, directory=directory, environment=environment) as child:
+    with Child(*arguments, cwd=directory, env=environment, apart=True) as child:
         child.reads("started 1 service")
         child.send(signal.SIGTERM)
         outcome = child.ends()
@@ -114,7 +115,7 @@ def test_fields_of_a_settings_class_are_flags(directory: Path) -> None:
 
 def test_a_script_takes_the_same_flags(directory: Path) -> None:
     """`hostkit.cli.run` does for a script what the command does for a target."""
-    with command([sys.executable, "runs.py", "--directory", "logs", "--keep", "5"], directory=directory) as child:
+    with Child(sys.executable, "runs.py", "--directory", "logs", "--keep", "5", cwd=directory, apart=True) as child:
         outcome = child.ends()
 
     assert outcome.code == 0
@@ -206,7 +207,7 @@ def test_is_a_command_of_its_own(directory: Path) -> None:
     script = shutil.which("hostkit", path=str(Path(sys.executable).parent))
     assert script is not None
 
-    with command([script, "--version"], directory=directory) as child:
+    with Child(script, "--version", cwd=directory, apart=True) as child:
         outcome = child.ends()
 
     assert outcome.output == [f"hostkit {version('hostkit-py')}"]
@@ -215,7 +216,7 @@ def test_is_a_command_of_its_own(directory: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_script_is_stopped_as_well(number: int) -> None:
     """A script that calls `Host.run` is stopped like the command."""
-    with command(app("iteration", "asyncio")) as child:
+    with Child(*app("iteration", "asyncio"), apart=True) as child:
         child.reads("iteration begins")
         child.send(number)
         outcome = child.ends()

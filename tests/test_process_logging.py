@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from process_child import Child, ForkServer, app, command
+from children import Child
+from process_child import ForkServer, app
 
 pytest_plugins = ["process_fixtures"]
 
@@ -80,7 +81,7 @@ def test_names_what_is_stuck_whatever_is_logged(fork_server: ForkServer, level: 
 @contextmanager
 def without_standard_error(*arguments: str | Path) -> Iterator[Child]:
     """Run a command whose standard error is closed."""
-    with command(["sh", "-c", 'exec "$@" 2>&-', "sh", *arguments]) as child:
+    with Child("sh", "-c", 'exec "$@" 2>&-', "sh", *arguments, apart=True) as child:
         yield child
 
 
@@ -113,7 +114,7 @@ def test_the_command_needs_no_standard_error() -> None:
 def test_survives_the_loss_of_its_reader(log_format: str) -> None:
     """When the reader of standard error goes away, the host runs on, and stops with exit code 0."""
     script = 'exec 3>&1; { "$@" 2>&1 >&3 3>&-; echo "code $?" >&3; } | { read line; }; exec 3>&-'
-    with command(["sh", "-c", script, "sh", *app("loses-reader", "asyncio", log_format)]) as child:
+    with Child("sh", "-c", script, "sh", *app("loses-reader", "asyncio", log_format), apart=True) as child:
         outcome = child.ends()
 
     assert outcome.output == ["first start", "reader lost", "first told", "first stop", "code 0"]

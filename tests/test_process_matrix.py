@@ -4,7 +4,8 @@ import signal
 from contextlib import ExitStack
 
 import pytest
-from process_child import BACKENDS, Child, ForkServer
+from children import Running
+from process_child import BACKENDS, ForkServer
 
 pytest_plugins = ["process_fixtures"]
 
@@ -25,7 +26,7 @@ SITUATIONS = {
 BLOCKED = ("blocks-in-python", "blocks-in-c")
 
 
-def tell(running: list[tuple[str, Child]], situation: str) -> None:
+def tell(running: list[tuple[str, Running]], situation: str) -> None:
     """Ask children to stop, once or more often; side by side, as each has to wait between two signals."""
     for way, child in running:
         child.reads("ready")
@@ -59,7 +60,7 @@ def expected(situation: str, way: str, *, first: bool) -> set[int]:
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_ends_rightly_however_it_is_stopped(fast_fork_server: ForkServer, situation: str, *, first: bool) -> None:
     """Whatever a service does at the stop, the exit code is right, as PID 1 too, and who is stuck is named."""
-    running: list[tuple[str, Child]] = []
+    running: list[tuple[str, Running]] = []
 
     with ExitStack() as children:
         for way in WAYS:

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 import pytest
-from process_child import BACKENDS, Child, ForkServer, Outcome
+from children import Outcome, Running
+from process_child import BACKENDS, ForkServer
 
 pytestmark = pytest.mark.long
 
@@ -59,7 +60,7 @@ def test_loses_nothing(fast_fork_server: ForkServer, backend: str, figure: Calla
 
     for _ in range(0, TRIALS // len(BACKENDS), BATCH):
         with ExitStack() as ends:
-            due: list[tuple[float, Child]] = []
+            due: list[tuple[float, Running]] = []
             for _ in range(BATCH):
                 child = ends.enter_context(fast_fork_server.run("traced", backend))
                 # Most trials where most happens.

@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from process_child import BACKENDS, UNSHARE, ForkServer, app, child_of, command
+from children import Child
+from process_child import BACKENDS, UNSHARE, ForkServer, app, child_of
 
 pytest_plugins = ["process_fixtures"]
 
@@ -38,7 +39,7 @@ host = builder.build()
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_stops_an_idle_host(backend: str, number: int) -> None:
     """SIGTERM and SIGINT stop an idle host in order, with exit code 0."""
-    with command(app("handlers", backend, "none")) as child:
+    with Child(*app("handlers", backend, "none"), apart=True) as child:
         child.reads("ready")
         child.send(number)
         outcome = child.ends()
@@ -57,7 +58,7 @@ def test_stops_the_first_process_of_a_container(backend: str, case: str, code: i
     if program is None:
         pytest.skip("NOT TESTED AS PID 1: there is no command unshare")
     arguments = [case, backend, "none"] if case == "handlers" else ["suspect", backend, case, "third"]
-    with command([*UNSHARE, *app(arguments[0], *arguments[1:])]) as outer:
+    with Child(*UNSHARE, *app(arguments[0], *arguments[1:]), apart=True) as outer:
         if not outer.says("ready"):
             pytest.skip(f"NOT TESTED AS PID 1: {outer.ends().errors.strip()}")
         inner = child_of(outer.pid)
@@ -129,7 +130,7 @@ def test_starts_nothing_after_a_signal_during_the_import(tmp_path: Path, numbers
     """A signal that comes while ``hostkit run`` imports the module starts nothing, and is exit code 0."""
     (tmp_path / "slow.py").write_text(SLOW_MODULE, encoding="utf-8")
 
-    with command([sys.executable, "-m", "hostkit", "run", "slow"], directory=tmp_path) as child:
+    with Child(sys.executable, "-m", "hostkit", "run", "slow", cwd=tmp_path, apart=True) as child:
         child.reads("importing")
         child.send(*numbers)
         outcome = child.ends()
@@ -144,7 +145,7 @@ def test_a_third_signal_ends_even_the_import(tmp_path: Path) -> None:
     source = "import os, time\nos.write(1, b'importing\\n')\nwhile True:\n    time.sleep(0.01)\n"
     (tmp_path / "stuck.py").write_text(source, encoding="utf-8")
 
-    with command([sys.executable, "-m", "hostkit", "run", "stuck.py"], directory=tmp_path) as child:
+    with Child(sys.executable, "-m", "hostkit", "run", "stuck.py", cwd=tmp_path, apart=True) as child:
         child.reads("importing")
         child.send(signal.SIGTERM, signal.SIGINT)
         child.send_until_it_ends(signal.SIGTERM)
@@ -278,7 +279,7 @@ def test_a_loop_that_ends_by_an_exception_has_no_exit_code_of_the_hosts(fork_ser
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_an_interrupt_of_a_pool_is_an_echo(backend: str) -> None:
     """One Ctrl-C reaches the processes of a pool as well; what comes back from them is no second request to exit."""
-    with command(app("pool", backend, "plain")) as child:
+    with Child(*app("pool", backend, "plain"), apart=True) as child:
         child.reads("ready")
         os.killpg(child.pid, signal.SIGINT)
         outcome = child.ends()
@@ -290,7 +291,7 @@ def test_an_interrupt_of_a_pool_is_an_echo(backend: str) -> None:
 @pytest.mark.parametrize(("protected", "code"), [("plain", 1), ("protected", 0)])
 def test_a_pool_that_is_ended_by_the_signal_is_explained(protected: str, code: int) -> None:
     """SIGTERM to the process group breaks a pool, which is said in words, unless its processes ignore it."""
-    with command(app("pool", "asyncio", protected)) as child:
+    with Child(*app("pool", "asyncio", protected), apart=True) as child:
         child.reads("ready")
         os.killpg(child.pid, signal.SIGTERM)
         outcome = child.ends()
@@ -331,7 +332,7 @@ def test_the_third_signal_says_so_and_flushes(fork_server: ForkServer) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_signal_after_the_end_changes_nothing(backend: str) -> None:
     """Where the process ends with the host, a signal after the host has stopped does not kill it."""
-    with command(app("after-the-end", backend)) as child:
+    with Child(*app("after-the-end", backend), apart=True) as child:
         outcome = child.ends()
 
     assert outcome.code == 0
@@ -341,7 +342,7 @@ def test_a_signal_after_the_end_changes_nothing(backend: str) -> None:
 def test_the_status_may_be_asked_for_while_a_target_is_loaded(tmp_path: Path) -> None:
     """SIGUSR1 while `hostkit run` imports the target does not kill the process."""
     (tmp_path / "slow.py").write_text(SLOW_MODULE, encoding="utf-8")
-    with command([sys.executable, "-m", "hostkit", "run", "slow"], directory=tmp_path) as child:
+    with Child(sys.executable, "-m", "hostkit", "run", "slow", cwd=tmp_path, apart=True) as child:
         child.reads("importing")
         child.send(signal.SIGUSR1)
         child.reads("started 1 service")
