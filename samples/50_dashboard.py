@@ -64,7 +64,7 @@ def find_orders() -> None:
 
 @scheduler.job(Daily("03:00", tz="Europe/Istanbul"))
 def nightly_report() -> None:
-    time.sleep(5)
+    time.sleep(8)
 
 
 host = builder.build()
