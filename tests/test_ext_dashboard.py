@@ -580,6 +580,7 @@ def test_loads_only_what_it_needs(code: str, absent: set[str], tmp_path: Path) -
     """What is slow to import is imported when it is used."""
     with Child(*PYTHON, "-c", f"{code}\nimport sys; print('loaded', *sys.modules)", cwd=tmp_path) as child:
         line = child.wait_for(lambda line: line.startswith("loaded "))
+        child.end()
 
     assert line is not None, child.text
     assert absent.isdisjoint(line.split())
