@@ -116,7 +116,7 @@ def changes_of(module: str, equivalent: dict[str, str]) -> Iterator[Change]:
             changed = mutated if isinstance(mutated, str) else mutated.decode()
             line, before, after = difference(source, changed)
             # How arguments may be given is for type checkers too.
-            told = before.startswith(NOT_TESTED) or after == before.replace("*,", "/,")
+            told = (before or after).startswith(NOT_TESTED) or after == before.replace("*,", "/,")
             if not told and not any(after.startswith(start) for start in equivalent):
                 yield Change(module, line, before, after, changed)
             occurrence += 1
@@ -160,6 +160,7 @@ def run_pytest(arguments: Sequence[str], package: Path, output: Path, extra: dic
     late = waiting.is_alive()
     # Before the process is reaped: until then its number is its own.
     os.killpg(child, signal.SIGKILL)
+    waiting.join()
     _, status = os.waitpid(child, 0)
     return -1 if late else os.waitstatus_to_exitcode(status)
 
