@@ -4,10 +4,10 @@
 modules, ``python tests/mutants.py jobs`` those of a folder; ``--sample 0.2`` tries every fifth of them, by a seed.
 
 First the suite runs once, without the tests that have servers, and records which test executes which line. Each change
-then runs the tests that execute its line, the quickest first, on a copy of the package. One that no test notices is
-printed with its line: a missing test, or a change that makes no difference (`EQUIVALENT` in
-`tests/support/equivalent.py` lists those, each with its reason). The exit code is 0 only if there is none. A test that
-hangs has noticed it.
+then runs the tests that execute its line, the quickest first, on a copy of the package, and, if none of these notices
+it, some of every file. What no test notices is printed with its line: a missing test, or a change that makes no
+difference (`EQUIVALENT` in `tests/support/equivalent.py` lists those, each with its reason). The exit code is 0 only if
+there is none. A test that hangs has noticed it.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -67,8 +68,9 @@ NOT_TESTED = ("if TYPE_CHECKING:", "assert ", "@overload")
 MARKED = "not servers and not durable and not browser"
 # Tests of a line that runs in nearly all of them: more would find little more.
 MOST_TESTS = 150
-# In seconds, for the tests of one change.
-LONGEST_RUN = 90
+MOST_OF_ALL = 600
+# In seconds, on average, with 30 to begin with: a run that takes longer hangs.
+LONGEST_TEST = 0.6
 
 
 @dataclass(frozen=True)
@@ -94,13 +96,31 @@ class TestMap:
         self._lines = lines
         self._seconds = seconds
 
-    def tests_of(self, change: Change) -> list[str]:
-        """Return the tests to run, the quickest first: those of the line, or of the module for one run at import."""
+    def runs_for(self, change: Change) -> Iterator[list[str]]:
+        """Yield the tests to run, the quickest first: those of the line, or of the module for one run at import.
+
+        Where they are too many, and for what runs in child processes, a second run has some of every file of tests.
+        """
         of_module = self._lines.get(change.module, {})
         tests = of_module.get(str(change.line)) or sorted({test for found in of_module.values() for test in found})
-        by_speed = sorted(tests, key=lambda test: self._seconds.get(test, 1.0))
-        own = [test for test in by_speed if Path(change.module).name.strip("_") in test.partition("::")[0]]
-        return list(dict.fromkeys([*own[:MOST_TESTS], *by_speed]))[:MOST_TESTS]
+        by_speed = sorted(tests, key=self._speed)
+        own = [test for test in by_speed if Path(change.module).name.strip("_") in _file(test)]
+        first = list(dict.fromkeys([*own[:MOST_TESTS], *by_speed]))[:MOST_TESTS]
+        yield first
+        others = sorted(self._seconds.keys() - set(first), key=self._speed)
+        place: Counter[str] = Counter()
+        spread = []
+        for test in others:
+            place[_file(test)] += 1
+            spread.append((place[_file(test)], test))
+        yield [test for _, test in sorted(spread)][:MOST_OF_ALL]
+
+    def _speed(self, test: str) -> float:
+        return self._seconds.get(test, 1.0)
+
+
+def _file(test: str) -> str:
+    return test.partition("::")[0]
 
 
 def changes_of(module: str, equivalent: dict[str, str]) -> Iterator[Change]:
@@ -184,15 +204,19 @@ def make_map(folder: Path) -> TestMap:
     return TestMap(lines, seconds)
 
 
-def is_noticed(change: Change, tests: Sequence[str]) -> bool:
+def is_noticed(change: Change, runs: Iterable[Sequence[str]]) -> bool:
     """Run tests on a copy of the package with the change; return whether one fails or hangs."""
     with tempfile.TemporaryDirectory(prefix="hostkit-mutant-", ignore_cleanup_errors=True) as name:
         copy = Path(name).resolve()
         shutil.copytree(PACKAGE, copy / "hostkit", ignore=shutil.ignore_patterns("__pycache__"))
         (copy / "hostkit" / f"{change.module}.py").write_text(change.source, encoding="utf-8")
-        (copy / "tests.txt").write_text("\n".join(str(ROOT / test) for test in tests))
         arguments = ["-x", "-q", "-p", "line_recorder", f"@{copy / 'tests.txt'}"]
-        return bool(tests) and run_pytest(arguments, copy, copy / "output", {"MUTANT": str(copy)}, LONGEST_RUN) != 0
+        for tests in runs:
+            (copy / "tests.txt").write_text("\n".join(str(ROOT / test) for test in tests))
+            seconds = 30 + LONGEST_TEST * len(tests)
+            if tests and run_pytest(arguments, copy, copy / "output", {"MUTANT": str(copy)}, seconds) != 0:
+                return True
+    return False
 
 
 def side_by_side(function: Callable[[T], R], items: Iterable[T], jobs: int) -> Iterator[tuple[T, R]]:
@@ -254,7 +278,7 @@ def main() -> int:
     say(f"{len(changes)} changes; which test executes which line took {time.monotonic() - began:.0f} s")
     missed = 0
     for change, noticed in side_by_side(
-        lambda change: is_noticed(change, test_map.tests_of(change)), changes, asked.jobs
+        lambda change: is_noticed(change, test_map.runs_for(change)), changes, asked.jobs
     ):
         if not noticed:
             missed += 1
