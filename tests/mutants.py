@@ -102,7 +102,10 @@ class TestMap:
         Where they are too many, and for what runs in child processes, a second run has some of every file of tests.
         """
         of_module = self._lines.get(change.module, {})
-        tests = of_module.get(str(change.line)) or sorted({test for found in of_module.values() for test in found})
+        # Of a decorator, those of the function.
+        lines = range(change.line, change.line + 30 if change.before.startswith("@") else change.line + 1)
+        of_line = next((found for line in lines if (found := of_module.get(str(line)))), None)
+        tests = of_line or sorted({test for found in of_module.values() for test in found})
         by_speed = sorted(tests, key=self._speed)
         own = [test for test in by_speed if Path(change.module).name.strip("_") in _file(test)]
         first = list(dict.fromkeys([*own[:MOST_TESTS], *by_speed]))[:MOST_TESTS]
@@ -136,7 +139,7 @@ def changes_of(module: str, equivalent: dict[str, str]) -> Iterator[Change]:
             changed = mutated if isinstance(mutated, str) else mutated.decode()
             line, before, after = difference(source, changed)
             # How arguments may be given is for type checkers too.
-            told = (before or after).startswith(NOT_TESTED) or after == before.replace("*,", "/,")
+            told = before.startswith(NOT_TESTED) or after == before.replace("*,", "/,")
             if not told and not any(after.startswith(start) for start in equivalent):
                 yield Change(module, line, before, after, changed)
             occurrence += 1
@@ -146,8 +149,10 @@ def difference(source: str, changed: str) -> tuple[int, str, str]:
     """Return the number of the first line that was changed, the line, and what it has become."""
     header, *lines = list(unified_diff(source.splitlines(), changed.splitlines(), n=0, lineterm=""))[2:]
     number = int(header.split()[1].lstrip("-").partition(",")[0])
-    before, *after = (line[1:].strip() for line in lines)
-    return number, before, "".join(after)
+    removed = [line[1:].strip() for line in lines if line.startswith("-")]
+    before = next(filter(None, removed))
+    after = "".join(line[1:].strip() for line in lines if line.startswith("+"))
+    return number + removed.index(before), before, after
 
 
 def run_pytest(arguments: Sequence[str], package: Path, output: Path, extra: dict[str, str], seconds: float) -> int:
