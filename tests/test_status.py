@@ -89,9 +89,9 @@ def test_a_host_that_was_not_started_shows_its_services() -> None:
     assert status.since is None
     assert not status.ready
     assert status.healthy
-    assert [(service.name, service.state, service.since) for service in status.services] == [
-        ("a", "created", None),
-        ("b", "created", None),
+    assert [(service.name, service.state, service.since, service.restarts) for service in status.services] == [
+        ("a", "created", None, 0),
+        ("b", "created", None, 0),
     ]
 
 
