@@ -179,6 +179,12 @@ class TestFunctions:
     async def test_takes_what_can_be_called(self) -> None:
         """Functions, methods, partials and callable objects are jobs, also when the result is only awaitable."""
 
+        class Seven:
+            __slots__ = ()  # without a place for weak references
+
+            async def __call__(self) -> int:
+                return 7
+
         class Adder:
             def __init__(self, base: int) -> None:
                 self.base = base
@@ -198,11 +204,12 @@ class TestFunctions:
                 await queue.enqueue(Adder(20).add, 1),
                 await queue.enqueue(partial(add, 1), b=2),
                 await queue.enqueue(adder, 3),
+                await queue.enqueue(Seven()),
             ]
             await queue.join()
 
-        assert [job.result() for job in jobs] == [11, 21, 3, 13]
-        assert [job.name for job in jobs] == ["add", "add", "add", "adder"]
+        assert [job.result() for job in jobs] == [11, 21, 3, 13, 7]
+        assert [job.name for job in jobs] == ["add", "add", "add", "adder", "seven"]
 
     @pytest.mark.parametrize("function", [None, "add", 3])
     async def test_refuses_what_cannot_be_called(self, function: object) -> None:

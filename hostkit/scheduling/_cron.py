@@ -217,7 +217,7 @@ def _weekday(day: int | tuple[int, int]) -> int | tuple[int, int]:
 
 def _step(text: str) -> int | None:
     found = _STEP.fullmatch(text)
-    return int(found[1]) if found and int(found[1]) > 1 else None
+    return int(found[1]) if found else None
 
 
 def _fields(expression: str) -> list[str]:

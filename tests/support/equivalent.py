@@ -3,4 +3,9 @@
 EQUIVALENT: dict[str, dict[str, str]] = {
     "_core/shutdown": {"LAST_ROUNDS = ": "a margin: how often the loop turns once more"},
     "_core/snapshot": {"now = -1.0 if lifecycle is None": "without a lifecycle there is nothing to reckon with it"},
+    "scheduling/_cron": {
+        "for month in range(first_month, min(first_month + _LONGEST_GAP * 13": "a longer search finds nothing more",
+        "return CronSim(plain, datetime(": "any instant: nothing is searched with it",
+    },
+    "scheduling/_days": {'return "last" if day < 1 else day': "no day is 0"},
 }
