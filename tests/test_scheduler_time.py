@@ -474,6 +474,7 @@ def test_intervals_pass_over_nothing_and_run_nothing_early(period: float, gaps: 
     times=st.lists(st.times(), min_size=1, max_size=3),
 )
 @example(gaps=[DAY * 3 + 45], times=[time(10), time(10, 0, 30)])  # both within the last minute
+@example(gaps=[DAY * 2], times=[time(10)])  # one at this very instant
 def test_calendars_catch_up_with_the_last_run(gaps: list[int], times: list[object]) -> None:
     """However far the clock has gone on, the last run that was passed over is found, and the one after it is next."""
     schedule = Daily(*(f"{each:%H:%M:%S}" for each in times), tz="Europe/Berlin")
@@ -488,6 +489,8 @@ def test_calendars_catch_up_with_the_last_run(gaps: list[int], times: list[objec
             assert first == planned
             assert latest.astimezone(UTC) <= now
             planned = schedule.next_after(latest)
+            assert planned is not None
+            assert planned.astimezone(UTC) > now
     assert planned is not None
     assert queue.first() == planned
     assert planned.astimezone(UTC) > now

@@ -73,7 +73,7 @@ def day_of_month_code(day: int | tuple[int, int]) -> int | str:
     if isinstance(day, int):
         return "last" if day < 0 else day
     nth, weekday = day
-    return f"{'last' if nth < 0 else ordinal(nth)} {_SHORT[weekday]}"
+    return f"{ordinal(nth)} {_SHORT[weekday]}"
 
 
 def date_in_month(day: int | tuple[int, int], year: int, month: int) -> date | None:

@@ -7,5 +7,6 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "for month in range(first_month, min(first_month + _LONGEST_GAP * 13": "a longer search finds nothing more",
         "return CronSim(plain, datetime(": "any instant: nothing is searched with it",
     },
+    "scheduling/_english": {"numbers = [day for day in days if day > -1]": "no day is 0"},
     "scheduling/_days": {'return "last" if day < 1 else day': "no day is 0"},
 }
