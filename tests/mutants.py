@@ -63,7 +63,7 @@ OPERATORS = (
     "ZeroIterationForLoop",
 )
 # For type checkers, and for the reader.
-NOT_TESTED = ("if TYPE_CHECKING:", "assert ", "@overload")
+NOT_TESTED = ("if TYPE_CHECKING:", "assert ", "@overload", "@abstractmethod")
 # Those with servers are slow, and find what the others find.
 MARKED = "not servers and not durable and not browser"
 # Tests of a line that runs in nearly all of them: more would find little more.
