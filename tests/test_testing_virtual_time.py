@@ -228,6 +228,18 @@ def test_runs_in_a_thread(backend: str) -> None:
         assert portal.call(anyio.current_time) == 3600
 
 
+def test_a_thread_may_have_work_from_any_other() -> None:
+    """Of a loop outside the main thread it is never known that nothing can wake it."""
+    known = threading.enumerate()
+    found: list[bool] = []
+    thread = threading.Thread(target=lambda: found.append(_waiting.threads_since([*known, threading.current_thread()])))
+    thread.start()
+    thread.join()
+
+    assert found == [True]
+    assert not _waiting.threads_since(threading.enumerate())
+
+
 def test_works_under_asyncio_itself(impatient: None) -> None:
     """`asyncio.Runner` takes the loop as well; calls in its executor hold the clock."""
     _, options = virtual_time("asyncio")
