@@ -236,6 +236,21 @@ def test_the_jobs_are_those_of_one_instant() -> None:
         jobs["third"] = first  # type: ignore[index]
 
 
+async def test_a_job_that_is_removed_before_the_loop_hears_of_it_never_runs() -> None:
+    """What a thread has added and removed while the loop was busy is not scheduled after that."""
+    timed = Timed()
+    runs: list[float] = []
+
+    async def run() -> None:
+        runs.append(anyio.current_time())
+
+    async with timed.running():
+        on_a_thread(lambda: timed.scheduler.add(run, Every(seconds=1)).remove())
+        await anyio.sleep(5)
+
+    assert runs == []
+
+
 async def test_many_threads_at_once() -> None:
     """Threads that add, steer, read and remove side by side disturb neither each other nor what is due."""
     timed = Timed()
