@@ -40,6 +40,12 @@ async def hears_of_a_crash_at_once(found: Scene, events: Events) -> None:
     assert took < 0.5
 
 
+async def stays_connected() -> Message:
+    """Receive for a client that never says anything more."""
+    await anyio.sleep_forever()
+    raise AssertionError
+
+
 class TestStream:
     async def test_begins_with_the_state(self) -> None:
         """The first thing that comes is a whole snapshot."""
@@ -138,17 +144,13 @@ class TestStream:
         """Fifty pages get one and the same text; the next one is another."""
         sent: list[bytes] = []
 
-        async def receive() -> Message:
-            await anyio.sleep_forever()
-            raise AssertionError
-
         async def send(message: Message) -> None:
             if b"event: status" in message["body"]:
                 sent.append(message["body"])
 
         async with scene() as found, anyio.create_task_group() as group:
             for _ in range(50):
-                group.start_soon(dashboard_of(found).viewers.stream, receive, send)
+                group.start_soon(dashboard_of(found).viewers.stream, stays_connected, send)
             await anyio.sleep(0.2)
             first, sent = sent, []
             found.queue.enqueue_nowait(fail)
@@ -166,10 +168,6 @@ class TestStream:
         turn = 0
         sent: list[int] = []
 
-        async def receive() -> Message:
-            await anyio.sleep_forever()
-            raise AssertionError
-
         async def send(message: Message) -> None:
             if b"no luck" in message["body"]:
                 begun.set()
@@ -177,7 +175,7 @@ class TestStream:
 
         async with scene() as found, anyio.create_task_group() as group:
             for _ in range(50):
-                group.start_soon(dashboard_of(found).viewers.stream, receive, send)
+                group.start_soon(dashboard_of(found).viewers.stream, stays_connected, send)
             await anyio.sleep(1)
             found.queue.enqueue_nowait(fail)
             await begun.wait()
