@@ -51,6 +51,23 @@ async def test_checks_are_asked_side_by_side() -> None:
     assert str(results["c"]) == "check() of service 'c' took longer than 3 s"
 
 
+async def test_a_service_without_a_check_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host of a thousand of them makes no task for each."""
+    asked: list[HostedService] = []
+
+    async def check(service: HostedService) -> None:
+        asked.append(service)
+
+    monkeypatch.setattr(HostedService, "check", check)
+    host, _ = build(Plain(), Checked())
+
+    async with host:
+        results = await host.check()
+
+    assert dict(results) == {"a": None, "b": None}
+    assert not asked
+
+
 async def test_a_check_has_five_seconds() -> None:
     """Each check, not all of them together."""
     host, _ = build(Checked(delay=4.9), Checked(delay=5.1))

@@ -108,10 +108,11 @@ async def check_all(steps: Steps, lifecycle: Lifecycle | None, seconds: float) -
 
     async with anyio.create_task_group() as group:
         for supervisor in () if lifecycle is None else lifecycle.supervisors():
-            name = supervisor.name
+            name, service = supervisor.name, supervisor.registration.service
             answers[name] = _problem(supervisor)
-            if answers[name] is None and supervisor.state is not ServiceState.STOPPED:
-                group.start_soon(ask, name, supervisor.registration.service)
+            has_check = type(service).check is not HostedService.check  # the others need no task
+            if has_check and answers[name] is None and supervisor.state is not ServiceState.STOPPED:
+                group.start_soon(ask, name, service)
     return MappingProxyType(answers)
 
 
