@@ -64,8 +64,8 @@ def _running_line(own: FrameType | None) -> str | None:
 def _awaited_frames(awaitable: object) -> Iterator[FrameType]:
     # A coroutine, a generator or an async generator; anything else in the chain ends it.
     while awaitable is not None:
-        for prefix, inner in (("cr", "cr_await"), ("gi", "gi_yieldfrom"), ("ag", "ag_await")):
-            frame = getattr(awaitable, f"{prefix}_frame", None)
+        for its_frame, inner in (("cr_frame", "cr_await"), ("gi_frame", "gi_yieldfrom"), ("ag_frame", "ag_await")):
+            frame = getattr(awaitable, its_frame, None)
             if frame is not None:
                 yield frame
                 awaitable = getattr(awaitable, inner)

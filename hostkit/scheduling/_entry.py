@@ -277,6 +277,13 @@ class JobEntry(ScheduledJob):
         if run.has_begun:
             self._last = run
 
+    def add_counts(self, totals: dict[Outcome, int]) -> None:
+        """Add to *totals* how many runs had each outcome."""
+        totals[Outcome.SUCCEEDED] += self._succeeded
+        if self._other_counts is not None:
+            for outcome, number in tuple(self._other_counts.items()):  # the loop may add one meanwhile
+                totals[outcome] += number
+
     def records(self) -> tuple[RunRecord, ...]:
         """Return the runs that go on, the oldest first."""
         return self._active

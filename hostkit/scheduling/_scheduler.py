@@ -180,13 +180,14 @@ class Scheduler(BackgroundService):
         jobs = self._registry.entries()
         running = [run for job in jobs for run in job.records()]
         never = [job.name for job in jobs if job.engine is not None and job.due_at is None]
-        taken = [job.counts for job in jobs]
-        counts = {str(outcome): sum(each[outcome] for each in taken) for outcome in Outcome}
+        counts = dict.fromkeys(Outcome, 0)
+        for job in jobs:
+            job.add_counts(counts)
         return {
             "jobs": len(jobs),
             "running": len(running),
             "waiting": sum(job.waiting is not None for job in jobs),
-            **counts,
+            **{str(outcome): number for outcome, number in counts.items()},
             "paused": self.paused,
             "without a next run": ", ".join(never[:MOST_SHOWN]),
             "runs": [f"{run.scheduled_job.name} at {run.line() or 'an unknown line'}" for run in running[:MOST_SHOWN]],
