@@ -392,9 +392,10 @@ class TestConnections:
 
         assert answer == ""
 
-    async def test_many_new_ones_do_not_block_the_loop(self) -> None:
+    @pytest.mark.parametrize(("options", "most"), [({}, 4), ({"accepted_at_once": 1}, 1)])
+    async def test_many_new_ones_do_not_block_the_loop(self, options: dict[str, Any], most: int) -> None:
         """They are accepted a few at a time; none of them has to knock again, as they may wait for that."""
-        host, web, _ = hosted(App())
+        host, web, _ = hosted(App(), **options)
         counts = [0]
 
         async with host:
@@ -405,7 +406,7 @@ class TestConnections:
                     await lowlevel.checkpoint()
                     counts.append(len(web._server.server_state.connections))
 
-        assert max(later - earlier for earlier, later in itertools.pairwise(counts)) == 4
+        assert max(later - earlier for earlier, later in itertools.pairwise(counts)) == most
 
     async def test_waits_for_what_the_app_has_to_do(self, http: str) -> None:
         """The time is for the head of a request, not for its answer, and begins anew with the next head."""
@@ -626,6 +627,7 @@ def test_refuses_what_is_no_app() -> None:
         ({"head_timeout": "10"}, "head_timeout must be a number of seconds above 0, got '10'"),
         ({"max_connections": 0}, "max_connections must be an int of 1 or more, got 0"),
         ({"max_connections": 1.5}, "max_connections must be an int of 1 or more, got 1.5"),
+        ({"accepted_at_once": 0}, "accepted_at_once must be an int of 1 or more, got 0"),
     ],
 )
 def test_refuses_limits_that_limit_nothing(option: dict[str, object], complaint: str) -> None:

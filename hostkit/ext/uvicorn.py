@@ -37,9 +37,6 @@ REFUSED = frozenset(
         "workers",
     }
 )
-ACCEPTED_AT_ONCE = 4
-"""How many new connections are accepted in one turn of the event loop. asyncio takes the backlog for that as well, and
-a thousand clients that come together would block the loop for a tenth of a second."""
 UNIX = "unix:"
 SOCKET_FILE_MODE = 0o600
 NO_REASON = "the app's lifespan reported a failed startup, and raised no error"
@@ -79,6 +76,7 @@ class WebServer(BackgroundService):
         port: int = 8000,
         head_timeout: float = 10,
         max_connections: int = 500,
+        accepted_at_once: int = 4,
         access_log: bool = True,
         **options: object,
     ) -> None:
@@ -92,13 +90,17 @@ class WebServer(BackgroundService):
             head_timeout: How many seconds the head of a request may take to arrive.
             max_connections: How many connections may be open at a time. The default is half of the descriptors that a
                 process usually has. When all of them have a request under way, a new one is closed at once.
+            accepted_at_once: How many new connections are accepted in one turn of the event loop, so that a thousand
+                clients that come together do not block it. Fewer disturb the host's other services less, and make
+                clients wait while its turns are long.
             access_log: Whether each request is a line of the logger ``uvicorn.access``; of this server alone, where
                 uvicorn's own option would silence every server of the process.
             options: Further ones of ``uvicorn.Config``, such as ``ssl_certfile`` and ``root_path``.
 
         Raises:
             TypeError: *app* cannot be called, or there is no such option, or it makes no sense inside a host.
-            ValueError: *head_timeout* is not a number above 0, or *max_connections* not an int of 1 or more.
+            ValueError: *head_timeout* is not a number above 0, or *max_connections* or *accepted_at_once* is not an int
+                of 1 or more.
         """
         if not callable(app):
             message = f"app must be an ASGI app, got {app!r}"
@@ -107,9 +109,10 @@ class WebServer(BackgroundService):
         if refused:
             message = f"{', '.join(sorted(refused))}: not for a web server inside a host"
             raise TypeError(message)
-        _check_limits(head_timeout, max_connections)
+        _check_limits(head_timeout, max_connections=max_connections, accepted_at_once=accepted_at_once)
         self.port = port
         self._limits = head_timeout, max_connections
+        self._accepted_at_once = accepted_at_once
         self._access_log = access_log
         self._app = app
         self._lifespan_error: BaseException | None = None
@@ -128,7 +131,7 @@ class WebServer(BackgroundService):
             raise HostStateError(message)
         config = copy(self._config)  # uvicorn loads one only once
         config.load()
-        backlog, config.backlog = config.backlog, ACCEPTED_AT_ONCE
+        backlog, config.backlog = config.backlog, self._accepted_at_once  # asyncio takes one number for both
         self._server = server = Server(config)
         connections = _Connections(server, *self._limits, access_log=self._access_log)
         config.http_protocol_class = connections.watched(config.http_protocol_class)
@@ -297,13 +300,14 @@ class _Connections:
         self._timers[connection] = connection.loop.call_later(self._head_timeout, connection.transport.abort)
 
 
-def _check_limits(head_timeout: object, max_connections: object) -> None:
+def _check_limits(head_timeout: object, **counts: object) -> None:
     if not (isinstance(head_timeout, int | float) and 0 < head_timeout < math.inf):
         message = f"head_timeout must be a number of seconds above 0, got {head_timeout!r}"
         raise ValueError(message)
-    if type(max_connections) is not int or max_connections < 1:
-        message = f"max_connections must be an int of 1 or more, got {max_connections!r}"
-        raise ValueError(message)
+    for name, count in counts.items():
+        if type(count) is not int or count < 1:
+            message = f"{name} must be an int of 1 or more, got {count!r}"
+            raise ValueError(message)
 
 
 def _is_busy(connection: Any) -> bool:  # noqa: ANN401

@@ -86,6 +86,7 @@ class Dashboard(BackgroundService):
         self._lifetime = source.lifetime
         self._app = DashboardApp(source, guard, actions=actions, ready_checks=ready_checks, longest_stream=float("inf"))
         defaults: dict[str, object] = {
+            "accepted_at_once": 1,
             "access_log": False,
             "lifespan": "off",
             "max_connections": MOST_CONNECTIONS,
