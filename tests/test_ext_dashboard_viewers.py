@@ -3,8 +3,9 @@
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -17,6 +18,7 @@ from puppet import QUIET, Puppet
 from hostkit import Host, HostBuilder, HostStatus, Restart
 from hostkit.ext.asgi import Message
 from hostkit.ext.dashboard import dashboard_app
+from hostkit.ext.dashboard._viewers import LoopLag, Viewers
 from hostkit.scheduling import Every, Scheduler
 
 pytestmark = pytest.mark.needs("starlette", "prometheus_client")
@@ -188,7 +190,7 @@ class TestStream:
         assert max(Counter(sent).values()) <= 2
 
     async def test_the_loop_serves_others_during_a_reading(self) -> None:
-        """A snapshot is taken in parts."""
+        """A snapshot is taken in parts, a few services or schedules each."""
         turns = 0
 
         async def count() -> None:
@@ -197,12 +199,18 @@ class TestStream:
                 turns += 1
                 await lowlevel.checkpoint()
 
-        async with scene() as found, anyio.create_task_group() as group:
+        def prepare(builder: HostBuilder) -> None:
+            more = builder.add_service(Scheduler(), name="more")
+            for number in range(100):
+                builder.add_service(Puppet(), name=f"puppet {number}")
+                more.add(nothing, Every(hours=1), name=f"job {number}")
+
+        async with scene(prepare) as found, anyio.create_task_group() as group:
             group.start_soon(count)
             await dashboard_of(found).viewers.latest()
             group.cancel_scope.cancel()
 
-        assert turns >= 3
+        assert turns >= 40
 
     async def test_a_reading_is_for_all(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The next client has what one that disconnected in the middle of it had begun."""
@@ -245,7 +253,7 @@ class TestStream:
             for events in streams:
                 events.leave()
 
-        assert (refused.status, refused.headers["retry-after"]) == (503, "5")
+        assert (refused.status, refused.headers["retry-after"], refused.headers["connection"]) == (503, "5", "close")
         assert refused.json() == {"error": "too many viewers"}
 
     async def test_a_client_that_takes_nothing_is_left(self) -> None:
@@ -378,6 +386,31 @@ class TestCost:
             await anyio.sleep(9)
 
         assert 1 <= len(readings) <= 4
+
+    async def test_what_others_do_meanwhile_is_not_its_own_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A reading that waits for long turns of other services between its parts is no reason to read less often."""
+        readings = 0
+
+        async def read(pause: Callable[[], Awaitable[None]]) -> tuple[str, str]:
+            nonlocal readings
+            readings += 1
+            for _ in range(3):
+                await pause()
+            return "", ""
+
+        async def refresh() -> None:
+            raise AssertionError
+
+        async def long_turn() -> None:
+            await anyio.sleep(1)
+
+        monkeypatch.setattr("hostkit.ext.dashboard._viewers.lowlevel", SimpleNamespace(checkpoint=long_turn))
+        viewers = Viewers(read, refresh, LoopLag(), longest=math.inf)
+        for _ in range(6):
+            await viewers.latest()
+            await anyio.sleep(0.3)
+
+        assert readings == 6
 
     async def test_many_jobs(self) -> None:
         """Two thousand schedules are a snapshot of the first five hundred."""

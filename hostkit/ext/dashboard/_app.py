@@ -19,10 +19,10 @@ from hostkit.ext.dashboard._actions import ActionError, Actions
 from hostkit.ext.dashboard._guard import OPEN_PATHS, Guard, RefusedError
 from hostkit.ext.dashboard._history import MOST as MOST_ITEMS
 from hostkit.ext.dashboard._history import history
-from hostkit.ext.dashboard._http import EventStream, Probe, error_response, peer_of, read_body, refuse
+from hostkit.ext.dashboard._http import CLOSE, EventStream, Probe, error_response, peer_of, read_body, refuse
 from hostkit.ext.dashboard._page import Page
 from hostkit.ext.dashboard._plain import plain_status
-from hostkit.ext.dashboard._snapshot import take
+from hostkit.ext.dashboard._snapshot import Pause, take
 from hostkit.ext.dashboard._view import HostView
 from hostkit.ext.dashboard._viewers import LoopLag, Viewers
 from hostkit.ext.health import Probes
@@ -129,9 +129,10 @@ class DashboardApp:
 
     # What a snapshot is made of.
 
-    async def _read(self) -> tuple[str, str] | None:
+    async def _read(self, pause: Pause) -> tuple[str, str] | None:
         snapshot = await take(
             self._view,
+            pause,
             token=self._guard.asks_token,
             actions=self._may_act,
             checks=self._probes.checks.results,
@@ -192,7 +193,8 @@ class DashboardApp:
 
     async def _events(self, request: Request) -> Response:  # noqa: ARG002
         if self.viewers.full:
-            return error_response(HTTPStatus.SERVICE_UNAVAILABLE, "too many viewers", [("Retry-After", "5")])
+            headers = [("Retry-After", "5"), *CLOSE]  # a crowd is not kept, to be closed together later
+            return error_response(HTTPStatus.SERVICE_UNAVAILABLE, "too many viewers", headers)
         return EventStream(self.viewers)
 
     async def _probe(self, request: Request) -> Response:

@@ -2,13 +2,11 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
-
-from anyio import lowlevel
+from typing import Any, TypeVar
 
 from hostkit import Host, HostState, HostStatus, ServiceStatus
 from hostkit.ext.dashboard._problems import RUNS, Findings, Planned, find_problems
@@ -21,8 +19,14 @@ MOST = 500
 """How many of each list are shown; ``totals`` has how many there are."""
 MOST_PROBLEMS = 100
 SHORT_ERROR = 300
+PART = 4
+"""How many items of a list are read without a turn for others."""
 
 JSON = dict[str, Any]
+Pause = Callable[[], Awaitable[None]]
+T = TypeVar("T")
+
+_encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
 
 @dataclass
@@ -38,13 +42,20 @@ class Snapshot:
     changing: str
 
 
-async def take(
-    view: HostView, *, token: bool, actions: bool, checks: Mapping[str, Exception | None], loop_lag: float | None
+async def take(  # noqa: PLR0913  # one for each thing that it shows
+    view: HostView,
+    pause: Pause,
+    *,
+    token: bool,
+    actions: bool,
+    checks: Mapping[str, Exception | None],
+    loop_lag: float | None,
 ) -> Snapshot | None:
     """Read the host, in parts between which the event loop serves others; None while the builder has not made it.
 
     Args:
         view: The host.
+        pause: Awaited between two parts.
         token: Whether clients sign in.
         actions: Whether the page may steer it.
         checks: The last results of the services' checks.
@@ -54,24 +65,18 @@ async def take(
     if host is None:
         return None
     status = host.status()
+    await pause()
     if status.state is not HostState.STARTED:
         checks = {}  # they are not asked any more
     clocks = view.clocks(status)
     schedulers, queues, workers = view.schedulers(), view.queues(), view.durable_workers()
-    jobs = [(scheduler, job, job.next_run) for scheduler, job in view.schedules()]
+    jobs = [(scheduler, job, job.next_run) async for scheduler, job in _in_parts(tuple(view.schedules()), pause)]
     problems = find_problems(Findings(view, status, clocks, jobs, checks, loop_lag))
+    await pause()
     urgent = {(each["scheduler"], each["name"]) for each in problems if each["kind"] == "schedule"}
     roles: JSON = dict.fromkeys(schedulers, "scheduler") | dict.fromkeys(queues, "queue")
     roles |= dict.fromkeys(workers, "durable") | dict.fromkeys(view.dashboards(), "dashboard")
     durable = [_durable(name, worker, view) for name, worker in workers.items()]
-    await lowlevel.checkpoint()
-    services = [
-        _service(each, clocks, roles.get(each.name), schedulers.get(each.name), checks.get(each.name))
-        for each in status.services[:MOST]
-    ]
-    await lowlevel.checkpoint()
-    schedules = _schedules(jobs, urgent, clocks)
-    await lowlevel.checkpoint()
     content: JSON = {
         "version": 1,
         "at": status.at,
@@ -81,9 +86,6 @@ async def take(
         "actions": actions,
         "host": _host(host, status, clocks, loop_lag),
         "problems": problems[:MOST_PROBLEMS],
-        "services": services,
-        "schedules": schedules,
-        "queues": [_queue(name, queue) for name, queue in list(queues.items())[:MOST]],
         "durable": durable[:MOST],
         "totals": {
             "problems": len(problems),
@@ -93,10 +95,29 @@ async def take(
             "durable": len(durable),
         },
     }
-    text = json.dumps(content, allow_nan=False, separators=(",", ":"))
+    parts = [_encode(content).removesuffix("}")]
+    await pause()
+    services = [
+        _encode(_service(each, clocks, roles.get(each.name), schedulers.get(each.name), checks.get(each.name)))
+        async for each in _in_parts(status.services[:MOST], pause)
+    ]
+    rows = _in_order(jobs, urgent, clocks)[:MOST]
+    schedules = [_encode(_schedule(*row)) async for row in _in_parts(rows, pause)]
+    queue_rows = [_encode(_queue(*each)) async for each in _in_parts(tuple(queues.items())[:MOST], pause)]
+    for name, items in (("services", services), ("schedules", schedules), ("queues", queue_rows)):
+        parts.append(f',"{name}":[{",".join(items)}]')
+    text = "".join([*parts, "}"])
     changing = text.replace(f'"at":"{status.at}"', "", 1)
     # What is different at each reading is no news: a loop that is late is a problem as well.
     return Snapshot(text, changing.replace(f'"loop_lag":{json.dumps(content["host"]["loop_lag"])}', "", 1))
+
+
+async def _in_parts(items: Sequence[T], pause: Pause) -> AsyncIterator[T]:
+    """Yield *items*, with a turn for others now and then."""
+    for number, item in enumerate(items, 1):
+        yield item
+        if number % PART == 0:
+            await pause()
 
 
 def run_json(run: Run | None, limit: int = SHORT_ERROR) -> JSON | None:
@@ -162,8 +183,10 @@ def _service(
     }
 
 
-def _schedules(jobs: Sequence[Planned], urgent: set[tuple[str, str]], clocks: Clocks) -> list[JSON]:
-    def order(entry: tuple[bool, float, str, ScheduledJob, datetime | None]) -> tuple[bool, float]:
+def _in_order(jobs: Sequence[Planned], urgent: set[tuple[str, str]], clocks: Clocks) -> list[Planned]:
+    """Return the jobs that have a problem, then the others, both by their next run."""
+
+    def order(entry: tuple[bool, float, Planned]) -> tuple[bool, float]:
         return entry[:2]
 
     rows = []
@@ -172,8 +195,8 @@ def _schedules(jobs: Sequence[Planned], urgent: set[tuple[str, str]], clocks: Cl
         upcoming = None if planned is None else clocks.settled(planned, scheduler, job.name)
         due = float("inf") if upcoming is None else upcoming.timestamp()
         is_urgent = (short_name(scheduler), short_name(job.name)) in urgent
-        rows.append((not is_urgent, due, scheduler, job, upcoming))
-    return [_schedule(scheduler, job, upcoming) for _, _, scheduler, job, upcoming in sorted(rows, key=order)[:MOST]]
+        rows.append((not is_urgent, due, (scheduler, job, upcoming)))
+    return [planned for _, _, planned in sorted(rows, key=order)]
 
 
 def _schedule(scheduler: str, job: ScheduledJob, upcoming: datetime | None) -> JSON:

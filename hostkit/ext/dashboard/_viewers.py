@@ -84,7 +84,7 @@ class Viewers:
 
     Args:
         read: Takes a snapshot and returns its text, and the part of it that decides whether it is new; None before the
-            host is built.
+            host is built. It gets a function to await between its parts, as others have turns then.
         refresh: Updates the data that a snapshot cannot wait for; awaited once a second while there is a stream.
         lag: Receives how late the streams' timer fires.
         longest: The number of seconds after which a stream ends, and the client reconnects. A server that waits for
@@ -93,7 +93,7 @@ class Viewers:
 
     def __init__(
         self,
-        read: Callable[[], Awaitable[tuple[str, str] | None]],
+        read: Callable[[Callable[[], Awaitable[None]]], Awaitable[tuple[str, str] | None]],
         refresh: Callable[[], Awaitable[None]],
         lag: LoopLag,
         *,
@@ -112,6 +112,7 @@ class Viewers:
         self._lock = anyio.Lock()
         self._read_at = float("-inf")
         self._took: deque[float] = deque([0.0], maxlen=3)  # the quickest of them counts: a first one may be slow
+        self._paused = 0.0
         self._is_old = True
         self._latest: tuple[str, str] | None = None
         self._encoded: bytes | None = None
@@ -166,17 +167,23 @@ class Viewers:
     async def _at_most(self, age: float) -> tuple[str, str] | None:
         now = anyio.current_time()
         if not 0 <= now - self._read_at < max(age, min(self._took) * SHARE):
-            self._is_old = False
+            self._is_old, self._paused = False, 0.0
             with anyio.CancelScope(shield=True):  # it is for all, also when the client that began it disconnects
-                fresh = await self._read()
+                fresh = await self._read(self._pause)
             self._read_at = now
-            self._took.append(anyio.current_time() - now)
+            self._took.append(anyio.current_time() - now - self._paused)
             self._unchanged += 1
             if fresh is None or self._latest is None or fresh[1] != self._latest[1]:
                 self._version += 1
                 self._unchanged = 0
             self._latest, self._encoded = fresh, None
         return self._latest
+
+    async def _pause(self) -> None:
+        """Give others a turn, which is not counted as reading."""
+        began = anyio.current_time()
+        await lowlevel.checkpoint()
+        self._paused += anyio.current_time() - began
 
     async def _send_all(self, send: Send, group: TaskGroup) -> None:
         sent_version, sent_at = -1, anyio.current_time()
