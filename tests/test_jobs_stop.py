@@ -1,11 +1,13 @@
 """The stop: what is drained, what is cut, what is lost, and who is told."""
 
 import math
+import threading
 from collections.abc import Sequence
 
 import anyio
 import pytest
 from anyio import current_time
+from anyio.lowlevel import checkpoint
 from job_hosts import ClumsyError, Diary, again, clumsy, hosted, of_a_queue, states, tally
 from loguru import logger
 from puppet import QUIET, Puppet
@@ -306,6 +308,38 @@ class TestCutting:
 
         assert states(*jobs) == ["lost", "lost", "lost"]
         assert [job.attempts for job in jobs] == [0, 0, 0]
+
+    async def test_jobs_have_a_moment_when_the_loop_ends(self, request: pytest.FixtureRequest) -> None:
+        """One that ends in order when it is cancelled is not said to ignore that."""
+        import asyncio
+
+        lines: list[str] = []
+        sink = logger.add(lines.append, format="{message}", filter=of_a_queue)
+        request.addfinalizer(lambda: logger.remove(sink))
+        begun, ended = threading.Event(), threading.Event()
+
+        async def orderly() -> None:
+            begun.set()
+            try:
+                await anyio.sleep(1000)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    for _ in range(50):
+                        await checkpoint()
+                ended.set()
+
+        async def main() -> None:
+            builder = HostBuilder(HostOptions(log_level="WARNING"))
+            queue = builder.add_service(JobQueue())
+            await builder.build().start()
+            await queue.enqueue(orderly)
+            while not begun.is_set():
+                await checkpoint()
+
+        await anyio.to_thread.run_sync(asyncio.run, main())
+
+        assert ended.is_set()
+        assert not [line for line in lines if "still run" in line]
 
 
 class TestReport:

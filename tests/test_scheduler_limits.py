@@ -45,6 +45,25 @@ class TestGrace:
         assert told(job.history)[1] == (2, "skipped", "missed by 9 min")
         assert told(job.history)[-2:] == [(12, "succeeded", None), (13, "succeeded", None)]
 
+    @pytest.mark.parametrize(("first", "outcome"), [(29.9, Outcome.SUCCEEDED), (30.1, Outcome.SKIPPED)])
+    async def test_counts_from_the_call_of_run_now(self, first: float, outcome: Outcome) -> None:
+        """A run that was asked for is due at that instant."""
+        timed = Timed()
+        durations = iter([first, 0])
+
+        async def sync_orders() -> None:
+            await anyio.sleep(next(durations))
+
+        job = timed.scheduler.add(sync_orders, Every(hours=1), overlap=Overlap.QUEUE, grace=30)
+
+        async with timed.running():
+            job.run_now()
+            await checkpoint()
+            job.run_now()
+            await anyio.sleep(40)
+
+        assert [run.outcome for run in job.history] == [Outcome.SUCCEEDED, outcome]
+
     async def test_counts_while_when_thinks(self) -> None:
         """A run whose `when` takes longer than `grace` is left out; what `when` takes is not the run's duration."""
         timed = Timed()
