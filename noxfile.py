@@ -64,6 +64,8 @@ if not FOUND:
     sys.exit("no Python that hostkit supports was found")
 # nox looks a version up on the path and takes the first name that fits.
 os.environ["PATH"] = os.pathsep.join([*(str(path.parent) for path in FOUND.values()), os.environ["PATH"]])
+# Set in many images of containers: each of the hundreds of processes of the tests would compile all that it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 OLDEST = next(iter(FOUND))
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 DEBIAN = ("chromium", "fonts-dejavu-core")
