@@ -59,6 +59,7 @@ def directory(tmp_path: Path) -> Path:
     (package / "inside.py").write_text("from app import host\n", encoding="utf-8")
     (package / "broken.py").write_text("import package.nowhere\n", encoding="utf-8")
     (tmp_path / "broken.py").write_text("import nothing_of_that_name\n", encoding="utf-8")
+    (tmp_path / "leaves.py").write_text("raise SystemExit(5)\n", encoding="utf-8")
     (tmp_path / "runs.py").write_text(f"{APP}\nimport hostkit.cli\nhostkit.cli.run(configured)\n", encoding="utf-8")
     return tmp_path
 
@@ -179,6 +180,13 @@ def test_shows_what_is_missing_inside(directory: Path, target: str, missing: str
     assert outcome.code == 1
     assert outcome.errors.splitlines()[-1] == f"ModuleNotFoundError: No module named '{missing}'"
     assert "broken.py" in outcome.errors
+
+
+def test_a_target_may_leave_while_it_is_imported(directory: Path) -> None:
+    """The exit code is the target's own, and nothing is said about it."""
+    outcome = hostkit(directory, "run", "leaves")
+
+    assert (outcome.code, outcome.output, outcome.errors) == (5, [], "")
 
 
 def test_tells_version_and_usage(directory: Path) -> None:

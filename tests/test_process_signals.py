@@ -185,6 +185,19 @@ def test_takes_back_a_signal_that_a_service_has_taken(fork_server: ForkServer, b
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_takes_back_a_signal_before_a_restart(fork_server: ForkServer, backend: str) -> None:
+    """A handler that a run has installed gives way when the run has failed, before the next one begins."""
+    with fork_server.run("takes-and-fails", backend) as child:
+        child.reads("ready")
+        child.send(signal.SIGTERM)
+        outcome = child.ends()
+
+    assert outcome.code == 0
+    assert outcome.output == ["taken: False", "ready"]
+    assert "| WARNING  | taker | the host receives SIGUSR1 again, which went to" in outcome.errors
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_shows_its_status(fork_server: ForkServer, backend: str) -> None:
     """SIGUSR1 prints the status and the line of every service to standard error, and changes nothing."""
     with fork_server.run("dump", backend, "SIGUSR1") as child:

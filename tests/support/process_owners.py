@@ -16,7 +16,9 @@ from process_suspects import FOREVER, Neighbour, say
 
 from hostkit import (
     BackgroundService,
+    Backoff,
     HostBuilder,
+    Restart,
     StoppingToken,
     ThreadService,
     ThreadStoppingToken,
@@ -49,6 +51,28 @@ def handlers(backend: str, kind: str) -> None:
     say(f"restored: {[now is then for now, then in zip(after, before, strict=True)]}")
     say(f"taken: {signal.getsignal(signal.SIGUSR1) is taken}")
     say(f"threads: {threading.active_count()}")
+
+
+@case
+def takes_and_fails(backend: str) -> None:
+    """Have a service whose first run takes a signal and fails, and whose second says who has the signal then."""
+    runs: list[object] = []
+
+    def taken(_number: int, _frame: object) -> None:
+        """Stand in the host's place."""
+
+    async def taker(stopping_token: StoppingToken) -> None:
+        runs.append(None)
+        if len(runs) == 1:
+            signal.signal(signal.SIGUSR1, taken)
+            message = "failed"
+            raise OSError(message)
+        say(f"taken: {signal.getsignal(signal.SIGUSR1) is taken}")
+        await wait_for_stop(stopping_token)
+
+    builder = HostBuilder(patient(backend))
+    builder.add_service(taker, on_failure=Restart(backoff=Backoff(0)))
+    builder.build().run()
 
 
 @case
