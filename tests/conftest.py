@@ -103,6 +103,16 @@ def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
     return lambda value: request.node.user_properties.append(("figure", value))
 
 
+@pytest.fixture
+def unmeasured_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep coverage out of the child processes of a test: most would take longer to start it than for all the rest.
+
+    It is for tests of what others cover in processes that are measured.
+    """
+    for name in [name for name in os.environ if "COVERAGE" in name]:
+        monkeypatch.delenv(name)
+
+
 class Holdings(NamedTuple):
     """What the process holds and a test may leave behind."""
 

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("unmeasured_children")
+
 LEAKING = """
 import asyncio, os, signal, socket, threading, time
 import anyio, pytest, sniffio

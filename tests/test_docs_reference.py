@@ -20,6 +20,8 @@ from hostkit._core.registration import ServiceOptions
 from hostkit.jobs import JobQueue, Retry
 from hostkit.scheduling import Every, Scheduler
 
+pytestmark = pytest.mark.usefixtures("unmeasured_children")
+
 if TYPE_CHECKING:
     from loguru import Message
 

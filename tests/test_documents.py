@@ -18,6 +18,8 @@ from documents import PAGES, README, Block, Session, blocks, docstring_blocks, s
 
 import hostkit
 
+pytestmark = pytest.mark.usefixtures("unmeasured_children")
+
 PACKAGE = Path(hostkit.__file__).parent
 # Their programs have tests of their own: `test_docs_embedding.py` and `test_docs_operations.py`.
 SERVED = frozenset({"embedding", "operations"})

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from children import PYTHON, Child
 
+pytestmark = pytest.mark.usefixtures("unmeasured_children")
+
 CHILD = Path(__file__).parent / "support" / "jobs_child.py"
 
 

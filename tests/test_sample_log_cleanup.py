@@ -16,6 +16,8 @@ from anyio import sleep
 from children import HOSTKIT, PYTHON, Child
 from loguru import logger
 
+pytestmark = pytest.mark.usefixtures("unmeasured_children")
+
 SAMPLE = Path(__file__).parent.parent / "samples" / "02_log_cleanup.py"
 COMMANDS = [
     pytest.param((*PYTHON, str(SAMPLE)), id="python"),

@@ -21,6 +21,8 @@ from typing import NamedTuple
 import pytest
 from children import HOSTKIT, PATIENCE, PYTHON, Child
 
+pytestmark = pytest.mark.usefixtures("unmeasured_children")
+
 SAMPLES = sorted(Path(__file__).parent.parent.joinpath("samples").glob("[0-9]*.py"))
 WEEK = 7 * 86400
 SILENCE = 3.0

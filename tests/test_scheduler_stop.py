@@ -15,6 +15,8 @@ from hostkit import HostBuilder, HostFailedError, HostOptions, ServiceStuckError
 from hostkit.events import ServiceStalled
 from hostkit.scheduling import Daily, Every, Outcome, Overlap, Scheduler
 
+pytestmark = pytest.mark.usefixtures("unmeasured_children")
+
 BACKENDS = [backend for backend in ("asyncio", "trio", "uvloop") if backend == "asyncio" or find_spec(backend)]
 
 

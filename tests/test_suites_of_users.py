@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "42_testing"
-pytestmark = pytest.mark.needs("trio")
+pytestmark = [pytest.mark.needs("trio"), pytest.mark.usefixtures("unmeasured_children")]
 
 APP = """
 import pytest
