@@ -26,6 +26,7 @@ DURABLE = "*/hostkit/ext/procrastinate/*,*/hostkit/ext/local_postgres.py"
 LEFT_OUT = "left out here, as sessions of their own run them: the tests with real servers, PostgreSQL, or a browser"
 WITHOUT_SERVERS = "not servers and not durable and not browser"
 SHORT = f"{WITHOUT_SERVERS} and not long"
+LONG = f"{WITHOUT_SERVERS} and long"
 EXTRAS = ",".join(PYPROJECT["project"]["optional-dependencies"])
 
 
@@ -127,7 +128,9 @@ def tests(session: nox.Session) -> None:
         return
 
     session.log(LEFT_OUT)
-    covered(session, "-n", "4", "-m", WITHOUT_SERVERS, report=f"--omit={DURABLE}")
+    covered(session, "-n", "4", "-m", SHORT, report=f"--omit={DURABLE}")
+    session.log("what does the same hundreds of times: measured, it would take twice as long and reach no other line")
+    session.run("pytest", "-n", "4", "-m", LONG)
 
 
 def covered(session: nox.Session, *arguments: str, report: str) -> None:

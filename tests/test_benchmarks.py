@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.long, pytest.mark.usefixtures("unmeasured_children")]
+pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).parents[1]
 
