@@ -211,9 +211,9 @@ def test_names_the_extra_of_a_backend(monkeypatch: pytest.MonkeyPatch) -> None:
         builder.build().run()
 
 
-def test_leaves_nothing_after_many_runs(fork_server: ForkServer) -> None:
+def test_leaves_nothing_after_many_runs(fast_fork_server: ForkServer) -> None:
     """A hundred hosts run in one process, one after the other, leave no thread, descriptor or handler behind."""
-    outcomes = fork_server.outcomes("many-runs", ready=None)
+    outcomes = fast_fork_server.outcomes("many-runs", ready=None)
 
     for outcome in outcomes:
         assert outcome.code == 0
