@@ -190,6 +190,7 @@ async def discard_lost(operations: Operations, count: int) -> int:
     return await operations.of(measured)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "scenario",
     [

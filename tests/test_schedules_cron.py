@@ -95,7 +95,10 @@ def test_weekday_mornings_except_the_last_friday() -> None:
     assert runs == wanted
 
 
-@pytest.mark.parametrize("tz", ["UTC", BERLIN, "America/Santiago", "Australia/Lord_Howe"])
+@pytest.mark.parametrize(
+    "tz",
+    [BERLIN, *(pytest.param(tz, marks=pytest.mark.long) for tz in ("UTC", "America/Santiago", "Australia/Lord_Howe"))],
+)
 @pytest.mark.parametrize(
     ("expression", "plain"),
     [
