@@ -16,7 +16,7 @@ from anyio.lowlevel import EventLoopToken, checkpoint, current_token
 from children import PYTHON, Child
 from puppet import Puppet, PuppetError, build, trace
 
-from hostkit import HostFailedError, HostOptions, HostState, HostStateError, StoppingToken
+from hostkit import HostFailedError, HostOptions, HostState, HostStateError, HostThread, StoppingToken
 from hostkit._process.host_thread import _Calls
 
 ONLY_UNIX = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
@@ -62,6 +62,7 @@ def test_a_context_manager_stops_at_its_end() -> None:
     host, _ = build(Puppet())
 
     with host.start_in_thread() as thread:
+        assert type(thread) is HostThread
         assert thread.call(double, 2) == 4
 
     assert host.lifetime.state is HostState.STOPPED
