@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from children import HOSTKIT, PATIENCE, PYTHON, Child
+from children import HOSTKIT, PATIENCE, PYTHON, Child, directory
 from documents import PAGES, README, Block, Session, blocks, docstring_blocks, sessions
 
 import hostkit
@@ -124,18 +124,19 @@ def param(block: Block, value: object = None) -> object:
 
 
 @pytest.mark.parametrize("block", [param(block) for block in PROGRAMS if not block.is_test])
-def test_a_program_runs(block: Block, tmp_path: Path) -> None:
+def test_a_program_runs(block: Block) -> None:
     """Every block of Python in README and pages runs as it is."""
     beside = [each for each in PROGRAMS if (each.path, each.section) == (block.path, block.section)]
-    for each in [*beside, block]:
-        code = each.text.replace("port=8000", "port=0")  # a free one instead of the reader's
-        (tmp_path / each.file_name).write_text(code, encoding="utf-8")
-    (tmp_path / "logs").mkdir()
+    with directory() as folder:
+        for each in [*beside, block]:
+            code = each.text.replace("port=8000", "port=0")  # a free one instead of the reader's
+            (folder / each.file_name).write_text(code, encoding="utf-8")
+        (folder / "logs").mkdir()
 
-    with Child(*PYTHON, "-W", "error", block.file_name, cwd=tmp_path) as child:
-        if child.wait_for(lambda line: "| hostkit | started" in line, within=4 * PATIENCE):  # a database may be made
-            child.send(signal.SIGTERM)
-        exit_code = child.end()
+        with Child(*PYTHON, "-W", "error", block.file_name, cwd=folder) as child:
+            if child.wait_for(lambda line: "| hostkit | started" in line, within=4 * PATIENCE):  # a database is made
+                child.send(signal.SIGTERM)
+            exit_code = child.end()
 
     assert exit_code == 0, child.text
     # A PostgreSQL from a wheel says at every start that it is not for production.

@@ -10,9 +10,8 @@ from urllib.request import Request, urlopen
 
 import procrastinate
 import pytest
-from children import HOSTKIT, PATIENCE, Child
+from children import HOSTKIT, PATIENCE, Child, directory
 from documents import ROOT, blocks
-from durable import directory
 
 from hostkit import Host
 from hostkit.ext import procrastinate as module

@@ -12,8 +12,8 @@ from typing import Any
 import anyio
 import psycopg
 import pytest
-from children import PYTHON, Child
-from durable import directory, hosted, until
+from children import PYTHON, Child, directory
+from durable import hosted, until
 
 from hostkit import HostkitError, HostStateError
 from hostkit.ext.local_postgres import LocalPostgres

@@ -12,8 +12,8 @@ from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pytest
-from children import HOSTKIT, PYTHON, Child
-from durable import Database, Server, directory
+from children import HOSTKIT, PYTHON, Child, directory
+from durable import Database, Server
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "orders"
 PATIENCE = 60.0

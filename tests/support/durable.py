@@ -4,10 +4,8 @@ import asyncio
 import json
 import os
 import pwd
-import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from itertools import count
@@ -18,6 +16,7 @@ import anyio
 import procrastinate
 import psutil
 import psycopg
+from children import directory
 from loguru import logger
 
 from hostkit import Backoff, Host, HostBuilder, HostedService, HostOptions
@@ -62,17 +61,6 @@ class Server:
         self.execute(schema, TEMPLATE)
         self.execute("CREATE TABLE effects (id bigserial PRIMARY KEY, what text, job bigint, process int)", TEMPLATE)
         self.execute("CREATE TABLE payments (number int PRIMARY KEY)", TEMPLATE)
-
-
-@contextmanager
-def directory() -> Iterator[Path]:
-    """Make a directory for data, which other users of the machine can reach: a server runs as one of them."""
-    path = Path(tempfile.mkdtemp(prefix="hostkit-durable-"))
-    path.chmod(0o755)
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager
