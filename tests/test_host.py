@@ -788,7 +788,6 @@ def test_a_run_that_is_closed_without_its_loop_goes_silently(service: type[Hoste
     told = len(events)
     assert host._runner.lifecycle is not None
     (supervisor,) = host._runner.lifecycle.supervisors()
-    assert supervisor.run is not None
     assert supervisor.run._handle is not None
 
     supervisor.run._handle.coro.close()  # which would say so if the coroutine went on

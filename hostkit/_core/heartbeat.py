@@ -32,9 +32,9 @@ async def watch_heartbeats(
         late = now - expected
         stuck = {run: until + late for run, until in stuck.items()}
         due = [_look_at(supervisor, timeout, now, late) for supervisor, timeout in timeouts.items()]
-        for supervisor in timeouts:
+        for supervisor in (each for each in timeouts if each.stalled):
             run = supervisor.run
-            if supervisor.stalled and run is not None and run.cancelled and run.phase is not Phase.ENDED:
+            if run.cancelled and run.phase is not Phase.ENDED:
                 if now >= stuck.setdefault(run, now + patience):
                     await shutdown.abandon([supervisor])
                 due.append(stuck[run])
@@ -44,9 +44,9 @@ async def watch_heartbeats(
 
 def _look_at(supervisor: Supervisor, timeout: float, now: float, late: float) -> float:
     """Forgive the seconds that the timer was *late*, report a stall, and return when to look again."""
-    run = supervisor.run
-    if run is None or not run.is_watched:
+    if supervisor.ended or not supervisor.run.is_watched:
         return now + timeout
+    run = supervisor.run
     run.forgive(late, now)
     if run.stalled_since is None:
         if now < run.active_at + timeout:

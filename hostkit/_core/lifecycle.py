@@ -160,7 +160,6 @@ class Lifecycle:
     async def restart(self, supervisor: Supervisor) -> None:
         """End the current run of a service, if it has one, and start the next; see `Host.restart`."""
         old = supervisor.run
-        assert old is not None  # the host is started
         if supervisor.ended:
             supervisor.executing = supervisor.registration.executes and not supervisor.registration.auxiliary
             self._executing += supervisor.executing

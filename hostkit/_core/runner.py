@@ -192,7 +192,7 @@ class HostRunner:
         left = [
             repr(each.name)
             for each in self.lifecycle.supervisors()
-            if each.state is ServiceState.ABANDONED and each.alive
+            if each.state is ServiceState.ABANDONED and each.run.alive
         ]
         if left:
             message = f"services abandoned in the host's last lifecycle still run: {', '.join(left)}"

@@ -3,7 +3,7 @@
 from collections.abc import Coroutine
 from enum import IntEnum
 from functools import partial
-from inspect import CORO_CREATED, getcoroutinestate
+from inspect import CORO_CLOSED, CORO_CREATED, getcoroutinestate
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
@@ -113,10 +113,7 @@ class ServiceRun:
     @property
     def alive(self) -> bool:
         """Whether its task or its thread still exists."""
-        task = self._handle is not None and self._handle.status in (
-            anyio.TaskHandle.Status.PENDING,
-            anyio.TaskHandle.Status.CANCELLING,
-        )
+        task = self._handle is not None and getcoroutinestate(self._handle.coro) != CORO_CLOSED
         return task or (self._thread is not None and self._thread.is_alive())
 
     @property

@@ -161,7 +161,7 @@ class Shutdown:
         late = []
         for supervisor, deadline in list(self._watched.items()):
             if now >= deadline:
-                if supervisor.cancelled:
+                if supervisor.run.cancelled:
                     late.append(supervisor)
                 else:
                     cancelled = supervisor.cancel("its stop_timeout has passed")

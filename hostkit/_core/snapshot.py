@@ -58,7 +58,7 @@ class _Look:
         self._now = now
         self._lines = lines
         supervisors = () if lifecycle is None else lifecycle.supervisors()
-        self._supervisors = {each.registration: each for each in supervisors}
+        self._supervisors = {each.registration: each for each in supervisors if each.state is not ServiceState.CREATED}
 
     def instant(self, at: float | None) -> str | None:
         """Return an instant of the loop's clock as the wall clock has it."""
@@ -86,7 +86,7 @@ class _Look:
             heartbeat_timeout=registration.heartbeat_timeout,
             silent_for=None if run is None or not run.is_watched else max(0.0, self._now - run.active_at),
             stalled=supervisor is not None and supervisor.stalled,
-            waiting_at=None if supervisor is None or not self._lines else supervisor.waiting_at(),
+            waiting_at=None if supervisor is None or not self._lines else supervisor.run.waiting_at(),
             details=_details(registration.service),
         )
 
@@ -127,7 +127,7 @@ def _problem(supervisor: Supervisor) -> HostStateError | None:
         ServiceState.FAILED: f"has failed{cause}",
         ServiceState.ABANDONED: f"was abandoned{cause}",
     }.get(supervisor.state)
-    if words is None and supervisor.stalled and supervisor.run is not None:
+    if words is None and supervisor.stalled:
         words = f"is stalled: silent for {supervisor.group.time() - supervisor.run.active_at:.1f} s"
     if words is None:
         return None

@@ -48,6 +48,9 @@ class SupervisorOwner(Protocol):
 class Supervisor:
     """Runs one service, and decides by its policies what follows when a run ends."""
 
+    run: ServiceRun
+    """The current or last run; there is one from `begin` on."""
+
     def __init__(self, registration: Registration, step: int, owner: SupervisorOwner) -> None:
         """Prepare; `begin` starts the first run."""
         self.registration = registration
@@ -57,7 +60,6 @@ class Supervisor:
         self.group = owner.group
         self.state = ServiceState.CREATED
         self.state_since: float | None = None
-        self.run: ServiceRun | None = None
         self.ended = True
         """Whether it is not to be waited for: it never began, has ended for good, or was abandoned."""
         self.executing = registration.executes and not registration.auxiliary
@@ -77,7 +79,7 @@ class Supervisor:
     @property
     def pending(self) -> bool:
         """Whether it waits for its first or next run, or such a run is not ready yet."""
-        return not self.ended and self.run is not None and self.run.pending
+        return not self.ended and self.run.pending
 
     @property
     def failures_in_a_row(self) -> int:
@@ -85,27 +87,13 @@ class Supervisor:
         return 0 if self._counts is None else self._counts[True]
 
     @property
-    def cancelled(self) -> bool:
-        """Whether its current run was cancelled."""
-        return self.run is not None and self.run.cancelled
-
-    @property
     def stalled(self) -> bool:
         """Whether its current run is silent for longer than its ``heartbeat_timeout``."""
-        return not self.ended and self.run is not None and self.run.stalled_since is not None
-
-    @property
-    def alive(self) -> bool:
-        """Whether a task or thread of it still exists."""
-        return self.run is not None and self.run.alive
-
-    def waiting_at(self) -> str | None:
-        """Return the line of the service's own code where it is."""
-        return None if self.run is None else self.run.waiting_at()
+        return not self.ended and self.run.stalled_since is not None
 
     def short_line(self) -> str:
         """Return where it is, in short: `` (at app.py:31)``; empty if that is not known."""
-        line = None if self.run is None else self.run.waiting_at() or self.run.waiting_at(deep=True)
+        line = self.run.waiting_at() or self.run.waiting_at(deep=True)
         place = "" if line is None else line.partition("; ")[0].partition(" in ")[0]
         return f" (at {os.path.basename(place)})" if place else ""  # noqa: PTH119  # pathlib is slow to import
 
@@ -113,26 +101,23 @@ class Supervisor:
 
     def begin(self) -> None:
         """Start the first run."""
-        self.ended = False
         self.run = ServiceRun(self)
+        self.ended = False  # after it, for threads that look
         self.run.begin()
 
     def request_stop(self) -> None:
         """Ask the service to stop, as its turn has come; a start that was cancelled has no turn."""
-        run = self.run
-        if self.ended or run is None or run.stop_requested or (run.cancelled and run.pending):
+        if self.ended or self.run.stop_requested or (self.run.cancelled and self.run.pending):
             return
         now = self.enter(ServiceState.STOPPING)
         if self.lifetime.detailed:
             self.lifetime.emit(events.ServiceStopping(now, self.name))
-        run.request_stop()
+        self.run.request_stop()
 
     def request_restart(self) -> None:
         """End the current run, whatever the policies say, and let the next one follow at once."""
-        run = self.run
-        assert run is not None
         self._restart_requested = True
-        run.leaving = True
+        self.run.leaving = True
         self.request_stop()
 
     def changed(self) -> anyio.Event:
@@ -143,39 +128,32 @@ class Supervisor:
 
     def cancel_start(self) -> None:
         """Cancel a start that is pending when the stop begins, or the wait for the next run."""
-        run = self.run
-        assert run is not None
         if self.state is ServiceState.RESTARTING:
-            run.cancel_task()
+            self.run.cancel_task()
             self._end(ServiceState.STOPPED)
-        elif run.pending:
+        elif self.run.pending:
             self.cancel("its start was pending", overdue=False)
-            run.token.request_stop()
+            self.run.token.request_stop()
 
     def cancel(self, reason: str, *, overdue: bool = True) -> bool:
         """Cancel the current run, once; *overdue* makes that a failure.
 
         A run that waits for its turn is left alone, and so is an extended ``stop()``; then it returns False.
         """
-        run = self.run
-        if self.ended or run is None or not run.cancel(overdue=overdue):
+        if self.ended or not self.run.cancel(overdue=overdue):
             return False
-        self._emit_cancelled(run, reason)
+        self._emit_cancelled(reason)
         return True
 
     def cancel_everything(self) -> None:
         """Cancel the task whatever it does, a running ``stop()`` too; the last step before `abandon`."""
-        run = self.run
-        assert run is not None
-        if run.cancel_everything():
-            self._emit_cancelled(run, "no time is left")
+        if self.run.cancel_everything():
+            self._emit_cancelled("no time is left")
 
     def abandon(self) -> None:
         """Give the current run up: it has ignored its cancellation."""
-        run = self.run
-        assert run is not None
-        line = run.waiting_at(deep=True)
-        run.abandon()
+        line = self.run.waiting_at(deep=True)
+        self.run.abandon()
         self.lifetime.emit(events.ServiceAbandoned(self.group.time(), self.name, line))
         error = ServiceStuckError(self.name, line)
         self.last_failure, self.last_failure_at = error, self.group.time()
@@ -184,14 +162,13 @@ class Supervisor:
 
     def drop_unbegun(self) -> None:
         """End a run whose task was cancelled before its first step, as asyncio does when its loop ends."""
-        if not self.ended and self.run is not None and self.run.unbegun:
+        if not self.ended and self.run.unbegun:
             self.run.drop()
             self.on_run_ended(self.run)
 
     def stall(self, silence: float) -> None:
         """Report that the current run is silent; where the policy says so, cancel it as a failure."""
         run = self.run
-        assert run is not None
         run.stalled_since = run.active_at
         self.lifetime.emit(events.ServiceStalled(self.group.time(), self.name, silence, run.waiting_at()))
         policy = self.registration.on_failure
@@ -292,7 +269,7 @@ class Supervisor:
 
     def time_left(self) -> float:
         """Return the seconds until the current run is cancelled, now that it was asked to stop."""
-        return 0.0 if self.cancelled else self._owner.time_left(self)
+        return 0.0 if self.run.cancelled else self._owner.time_left(self)
 
     def log_ignored_stop(self) -> None:
         """Log that the service goes on sleeping after the stop."""
@@ -314,8 +291,8 @@ class Supervisor:
             changed, self._changed = self._changed, None
             changed.set()
 
-    def _emit_cancelled(self, run: ServiceRun, reason: str) -> None:
-        self.lifetime.emit(events.ServiceCancelled(self.group.time(), self.name, reason, run.cancelled_at))
+    def _emit_cancelled(self, reason: str) -> None:
+        self.lifetime.emit(events.ServiceCancelled(self.group.time(), self.name, reason, self.run.cancelled_at))
 
     def _begin_again(self, policy: Restart, run: ServiceRun, ended_at: float) -> None:
         counts = self._counts
