@@ -40,13 +40,6 @@ class LoopWatch(Protocol):
         """Watch until cancelled."""
 
 
-class RunChange(Protocol):
-    """What looks at the process when a service is ready, or a run of it has ended."""
-
-    def __call__(self, service: str, *, ended: bool) -> None:
-        """Look."""
-
-
 class Lifecycle:
     """What exists from one start of a host to its end.
 
@@ -56,14 +49,14 @@ class Lifecycle:
         group: The tasks of the services.
         steps: The services, step by step in start order.
         began_at: When it began, on the loop's clock.
-        startup: The start, and which services are not ready.
+        startup: The start.
         shutdown: The stop, and its deadlines.
         settled: Set when every service is ready, or the lifecycle has ended before that.
         ended: Set when the host has ended; an abandoned service may still be there.
         started: Whether every service was ready once.
         finished: Whether it has ended, or is about to.
-        ended_by_itself: Whether it stops because nothing was left to do.
-        on_run_change: Called when a service that has a start is ready, and when a run of any service has ended.
+        on_run_change: Called when a service that has a start is ready, and when a run of any service has ended, with
+            its name and state.
         on_fatal_end: Called at the very end, if a failure has stopped it after the start, or something was abandoned.
     """
 
@@ -107,9 +100,10 @@ class Lifecycle:
         self.shutdown = Shutdown(self.steps, options, self._wakeup, self._log_slow_stop)
         self.settled = anyio.Event()
         self.ended = anyio.Event()
-        self.started = self.finished = self.ended_by_itself = False
-        self.on_run_change: RunChange | None = None
+        self.started = self.finished = False
+        self.on_run_change: Callable[[str, ServiceState], None] | None = None
         self.on_fatal_end: Callable[[], None] | None = None
+        self._ended_by_itself = False
         self._owns_process = owns_process
         self._loop_watch = loop_watch
         self._beside: list[Coroutine[object, object, None]] = []  # what runs beside the services
@@ -163,7 +157,6 @@ class Lifecycle:
         if supervisor.ended:
             supervisor.executing = supervisor.registration.executes and not supervisor.registration.auxiliary
             self._executing += supervisor.executing
-            self.startup.on_restarting(supervisor)
             supervisor.begin()
         elif supervisor.state is ServiceState.RESTARTING:
             old.skip_delay()
@@ -201,8 +194,8 @@ class Lifecycle:
 
     @property
     def ready(self) -> bool:
-        """Whether every service is ready and no stop was requested."""
-        return self.started and self.lifetime.stop_reason is None
+        """Whether every service is ready and no stop was requested, or nothing is left to do."""
+        return self.started and (self.lifetime.stop_reason is None or self._ended_by_itself)
 
     @property
     def healthy(self) -> bool:
@@ -219,17 +212,15 @@ class Lifecycle:
         """Return the seconds until a service that was asked to stop is cancelled."""
         return self.shutdown.time_left(supervisor)
 
-    def on_ready(self, supervisor: Supervisor) -> None:
-        """Go on with the start, if that waits for the service."""
+    def on_changed(self, supervisor: Supervisor) -> None:
+        """Go on with the start or the stop: the service is ready, is to be run again, or has ended for good."""
         if self.on_run_change is not None:
-            self.on_run_change(supervisor.name, ended=False)
-        self.startup.on_settled(supervisor)
-
-    def on_restarting(self, supervisor: Supervisor) -> None:
-        """Count the service as not ready."""
-        if self.on_run_change is not None:
-            self.on_run_change(supervisor.name, ended=True)
-        self.startup.on_restarting(supervisor)
+            self.on_run_change(supervisor.name, supervisor.state)
+        if not self.started:
+            self.startup.on_settled(supervisor)
+        if supervisor.ended:
+            self.on_execute_ended(supervisor)
+            self.shutdown.on_ended(supervisor)
 
     def on_execute_ended(self, supervisor: Supervisor) -> None:
         """Count a service whose loop has ended for good, once."""
@@ -238,15 +229,6 @@ class Lifecycle:
             self._executing -= 1
             if not self._executing and self.started and not self.lifetime.stopping:
                 self._check_idle()
-
-    def on_ended(self, supervisor: Supervisor) -> None:
-        """Go on with the start or the stop: the service has ended for good, or was abandoned."""
-        if self.on_run_change is not None:
-            self.on_run_change(supervisor.name, ended=True)
-        if self.startup.unready:
-            self.startup.on_settled(supervisor)
-        self.on_execute_ended(supervisor)
-        self.shutdown.on_ended(supervisor)
 
     # Inside.
 
@@ -269,7 +251,7 @@ class Lifecycle:
             await self._wakeup.wait(due)
             if self.loop.time() >= due:
                 self.lifetime.begin_stop("its delay is over", due)
-        await self.shutdown.run(list(self.startup.unready))
+        await self.shutdown.run()
         if self.lifetime.failures.abandoned:
             # The group goes on waiting for what was abandoned; nothing else does.
             self._finish()
@@ -304,7 +286,7 @@ class Lifecycle:
         if all(loops):
             if not loops:
                 self.lifetime.log("WARNING", "the host has no services, and ends")
-            self.ended_by_itself = True
+            self._ended_by_itself = True
             self.lifetime.begin_stop("nothing left to do: every service has ended" if loops else "no services")
         elif self._owns_process or any(loops):
             message = "no service has anything left to do; the host waits to be stopped"

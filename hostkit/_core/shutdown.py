@@ -1,7 +1,7 @@
 """The stop of a host: ask by token, cancel, abandon; last step first, against deadlines that are absolute."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from hostkit._config.options import HostOptions
 from hostkit._core.service_group import Wakeup
@@ -79,8 +79,9 @@ class Shutdown:
         """Return the seconds until a service that was asked to stop is cancelled."""
         return min(self.cancel_at, self._watched.get(supervisor, math.inf)) - self._wakeup.time()
 
-    async def run(self, unready: Iterable[Supervisor]) -> None:
-        """Stop every service that runs, and return when none is to be waited for; *unready* ones are cancelled."""
+    async def run(self) -> None:
+        """Stop every service that runs, and return when none is to be waited for; those not ready are cancelled."""
+        unready = [each for step in self._steps for each in step if not each.ended and each.run.ready_at is None]
         for supervisor in unready:
             supervisor.cancel_start()
             if not supervisor.ended:

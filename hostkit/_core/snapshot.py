@@ -38,7 +38,7 @@ def host_status(
         started_at=None if lifecycle is None else look.instant(lifecycle.began_at),
         state=lifetime.state,
         since=None if lifecycle is None else look.instant(lifetime.state_since),
-        ready=lifecycle is not None and (lifecycle.ready or lifecycle.ended_by_itself),
+        ready=lifecycle is not None and lifecycle.ready,
         healthy=lifecycle is None or lifecycle.healthy,
         stop_reason=lifetime.stop_reason,
         exit_code=lifetime.exit_code,

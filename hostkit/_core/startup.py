@@ -13,7 +13,7 @@ BATCH = 64
 
 
 class Startup:
-    """The start of the services, for one lifecycle of a host; and from then on, which of them are not ready."""
+    """The start of the services, for one lifecycle of a host."""
 
     def __init__(
         self,
@@ -28,8 +28,6 @@ class Startup:
         self._lifetime = lifetime
         self._wakeup = wakeup
         self._starting: set[Supervisor] = set()  # of the step whose start is awaited
-        self.unready: set[Supervisor] = set()
-        """The same, and those that are being restarted."""
 
     async def run(self) -> None:
         """Start every service, or as many as until the stop begins; a start that is late is a failure."""
@@ -46,23 +44,15 @@ class Startup:
                 begun = 0
                 await self._wakeup.pause()
 
-    def on_restarting(self, supervisor: Supervisor) -> None:
-        """Count a service that waits to be run again as not ready."""
-        self.unready.add(supervisor)
-
     def on_settled(self, supervisor: Supervisor) -> None:
         """Go on where a service is ready, or has ended before that."""
-        if supervisor in self.unready:
-            self.unready.discard(supervisor)
+        if supervisor in self._starting:
             self._starting.discard(supervisor)
             if not self._starting:
                 self._wakeup.event.set()
 
     def _begin(self, step: Sequence[Supervisor]) -> None:
-        for supervisor in step:
-            if not supervisor.registration.ready_at_once:
-                self._starting.add(supervisor)
-                self.unready.add(supervisor)
+        self._starting.update(supervisor for supervisor in step if not supervisor.registration.ready_at_once)
         for supervisor in step:
             supervisor.begin()
 

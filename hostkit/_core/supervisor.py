@@ -32,17 +32,11 @@ class SupervisorOwner(Protocol):
         """Return the seconds until a service that was asked to stop is cancelled."""
         ...
 
-    def on_ready(self, supervisor: "Supervisor") -> None:
-        """Go on with the start, if that waits for the service."""
-
-    def on_restarting(self, supervisor: "Supervisor") -> None:
-        """Count the service as not ready."""
+    def on_changed(self, supervisor: "Supervisor") -> None:
+        """Go on with the start or the stop: the service is ready, is to be run again, or has ended for good."""
 
     def on_execute_ended(self, supervisor: "Supervisor") -> None:
         """Count a service whose loop has ended for good, once; its ``stop()`` may be still to come."""
-
-    def on_ended(self, supervisor: "Supervisor") -> None:
-        """Go on with the start or the stop: the service has ended for good, or was abandoned."""
 
 
 class Supervisor:
@@ -196,7 +190,7 @@ class Supervisor:
         if self.lifetime.detailed:
             self.lifetime.emit(events.ServiceStarted(run.ready_at, self.name, run.ready_at - run.since))
         if again or not self.registration.ready_at_once:
-            self._owner.on_ready(self)
+            self._owner.on_changed(self)
 
     def on_run_recovered(self, run: ServiceRun) -> None:
         """Report that a stalled run moves again."""
@@ -311,7 +305,7 @@ class Supervisor:
         now = self.enter(ServiceState.RESTARTING)
         self.restart_at = now + delay
         self.lifetime.emit(events.ServiceRestarting(now, self.name, delay, self.restarts, count, limit))
-        self._owner.on_restarting(self)
+        self._owner.on_changed(self)
         self.run = ServiceRun(self)
         self.run.begin_after(delay)
 
@@ -327,4 +321,4 @@ class Supervisor:
     def _end(self, state: ServiceState) -> None:
         self.ended = True
         self.enter(state)
-        self._owner.on_ended(self)
+        self._owner.on_changed(self)

@@ -180,9 +180,9 @@ class _Ownership:
 
     # Libraries that have signal handlers of their own.
 
-    def _on_run_change(self, service: str, *, ended: bool) -> None:
+    def _on_run_change(self, service: str, state: ServiceState) -> None:
         """Look whether *service*, which is ready or has ended, has taken signals; take them back at its end."""
-        self._take_signals_back(unhandled_only=not ended, service=service)
+        self._take_signals_back(unhandled_only=state is ServiceState.STARTED, service=service)
         self._warn_of_taken_signals(f"service {service}")
 
     async def _look_at_signals(self) -> None:
