@@ -1,12 +1,15 @@
 """Hands events to listeners: one at a time, in order."""
 
 from collections.abc import Iterator
+from contextvars import copy_context
 
 import pytest
 from loguru import logger
 
 from hostkit import HostOptions
-from hostkit._core.lifetime import LifetimeController, Listener, StopHooks
+from hostkit._config.service_context import ServiceContexts
+from hostkit._core.lifetime import LifetimeController, Listener
+from hostkit._core.service_group import ServiceGroup, Wakeup
 from hostkit._execution.event_loop import EventLoop
 from hostkit.events import HostEvent, HostStarted, HostStopped, StopRequested
 
@@ -25,12 +28,11 @@ def lines() -> Iterator[list[str]]:
 def controller(*listeners: Listener) -> LifetimeController:
     """Return the lifetime of a host that starts, with *listeners*; its own lines are left out."""
     lifetime = LifetimeController()
-    lifetime.begin(
-        EventLoop(),
-        HostOptions(log_level="CRITICAL"),
-        StopHooks(bool, lambda _: None, lambda: None, None),
-        owns_process=False,
-    )
+    loop = EventLoop()
+    contexts = ServiceContexts(copy_context(), 0, lifetime.emit_for_service, lifetime.has_listeners)
+    group = ServiceGroup(loop, contexts, lambda _: None)
+    wakeup = Wakeup(loop.time, lambda: None)
+    lifetime.begin(HostOptions(log_level="CRITICAL"), group, wakeup, lambda _: None, owns_process=False)
     for listener in listeners:
         lifetime.add_listener(listener)
     return lifetime

@@ -44,7 +44,6 @@ class HostBuilder:
         self._names: set[str] = set()
         self._counts: dict[str, int] = {}
         self._given: set[int] = set()
-        self._on_fatal: list[FatalCallback] = []
         self.host: Host | None = None
 
     @overload
@@ -173,7 +172,7 @@ class HostBuilder:
         """
         self._require_unbuilt("on_fatal()")
         require_sync(callback, "on_fatal()")
-        self._on_fatal.append(callback)
+        self._lifetime.fatal_callbacks.append(callback)
 
     def build(self) -> Host:
         """Make the host; once.
@@ -182,7 +181,7 @@ class HostBuilder:
             HostStateError: The host has been built already.
         """
         self._require_unbuilt("build()")
-        self.host = Host(HostRunner(self._steps, self.options, self._lifetime, self._on_fatal))
+        self.host = Host(HostRunner(self._steps, self.options, self._lifetime))
         return self.host
 
     def _require_unbuilt(self, method: str) -> None:

@@ -14,7 +14,7 @@ from hostkit._config.logging import LEVELS
 from hostkit._config.options import HostOptions
 from hostkit._config.service_context import ServiceContexts
 from hostkit._core.heartbeat import watch_heartbeats
-from hostkit._core.lifetime import FatalCallback, LifetimeController, StopHooks
+from hostkit._core.lifetime import LifetimeController
 from hostkit._core.registration import Registration
 from hostkit._core.service_group import ServiceGroup, Wakeup
 from hostkit._core.service_run import ServiceRun
@@ -68,7 +68,6 @@ class Lifecycle:
         context: Context,
         *,
         owns_process: bool,
-        on_crash: FatalCallback,
         loop_watch: LoopWatch | None = None,
     ) -> None:
         """Begin, in the running event loop; `run` is to be run in a root task.
@@ -79,7 +78,6 @@ class Lifecycle:
             lifetime: Its lifetime, which enters `STARTING` now.
             context: The services run in copies of it.
             owns_process: Whether nothing but this host keeps the process busy.
-            on_crash: Called when a failure stops an embedded host that had started.
             loop_watch: Watches the event loop, where that is wanted.
         """
         self.lifetime = lifetime
@@ -108,17 +106,7 @@ class Lifecycle:
         self._loop_watch = loop_watch
         self._beside: list[Coroutine[object, object, None]] = []  # what runs beside the services
         self.began_at = loop.time()
-        lifetime.begin(
-            loop,
-            options,
-            StopHooks(
-                self.group.report_broken_group,
-                self.shutdown.begin,
-                self._wakeup.wake,
-                None if owns_process else on_crash,
-            ),
-            owns_process=owns_process,
-        )
+        lifetime.begin(options, self.group, self._wakeup, self.shutdown.begin, owns_process=owns_process)
 
     def supervisors(self) -> Iterable[Supervisor]:
         """Return every service, in start order."""

@@ -4,7 +4,7 @@ import math
 import os
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -13,35 +13,20 @@ from hostkit._config.event_log import EventLog
 from hostkit._config.logging import bounded_log, choose_destination, log_error
 from hostkit._config.options import HostOptions
 from hostkit._core.failures import Failures
-from hostkit._execution.event_loop import EventLoop
 from hostkit._values.errors import HostFailedError, HostStateError
 from hostkit._values.functions import require_sync
 from hostkit._values.states import HostState
 from hostkit._values.text import repr_of, text_of
 
 if TYPE_CHECKING:
+    from hostkit._core.service_group import ServiceGroup, Wakeup
     from hostkit._core.status import HostStatus
+    from hostkit._execution.event_loop import EventLoop
 
 Listener = Callable[[events.HostEvent], None]
 FatalCallback = Callable[[HostFailedError], None]
 
 LARGEST_EXIT_CODE = 255
-
-
-class StopHooks(NamedTuple):
-    """What a lifecycle does when its stop begins.
-
-    Attributes:
-        report_broken_group: Reports a group of services that one of them has broken, once; returns whether it did.
-        lay_deadlines: Called with the first instant of the stop.
-        wake: Wakes the task that drives the lifecycle.
-        on_crash: Called when a failure stops a host that had started.
-    """
-
-    report_broken_group: Callable[[], bool]
-    lay_deadlines: Callable[[float], None]
-    wake: Callable[[], None]
-    on_crash: FatalCallback | None
 
 
 class HostLifetime:
@@ -175,14 +160,7 @@ class HostLifetime:
         self._callbacks.setdefault(state, []).append(callback)
         passed = self._has_started if state is HostState.STARTED else self._passed[state].is_set()
         if passed:
-            self._call(callback)
-
-    def _call(self, callback: Callable[[], None]) -> None:
-        try:
-            callback()
-        except BaseException as error:  # noqa: BLE001  # the user's callback: logged, and no other is kept from running
-            log_error("lifetime callback {} failed: {}", callback, error, error=error)
-            self._on_hook_error(error, "a lifetime callback")
+            self._call("a lifetime callback", callback)
 
     def _renew(self) -> None:
         self._passed = {state: anyio.Event() for state in (HostState.STARTED, HostState.STOPPING, HostState.STOPPED)}
@@ -191,8 +169,8 @@ class HostLifetime:
     def _pass_on(self) -> None:
         """Begin the stop that was requested, in the event loop."""
 
-    def _on_hook_error(self, error: BaseException, hook: str) -> None:
-        """Take what a callback of the user's has raised, which is logged already."""
+    def _call(self, hook: str, callback: Callable[..., None], *arguments: object) -> None:
+        """Call a callback of the user's."""
 
 
 class LifetimeController(HostLifetime):
@@ -208,11 +186,14 @@ class LifetimeController(HostLifetime):
         crashed: Whether a failure has stopped the host after it had started.
         detailed: Whether the events of single services that go well have a listener; if not, they are not made.
         listeners: The listeners of the user's.
+        fatal_callbacks: Called when a failure stops an embedded host that had started.
         log: Writes a line that is not below the host's log level.
     """
 
     log: Callable[..., None]
-    _hooks: StopHooks
+    _group: "ServiceGroup"
+    _wakeup: "Wakeup"
+    _lay_deadlines: Callable[[float], None]
 
     def __init__(self) -> None:
         """Make the lifetime of a host that has not been started."""
@@ -221,10 +202,12 @@ class LifetimeController(HostLifetime):
         self.state_since, self.stop_due = 0.0, math.inf
         self.stopping = self.crashed = self.detailed = False
         self.listeners: tuple[tuple[Listener], ...] = ()  # each by itself: the same one may be added twice
+        self.fatal_callbacks: list[FatalCallback] = []
         self._event_log: EventLog | None = None
         self._events: deque[events.HostEvent] = deque()
         self._emitting = False
         self._stop_delay = 0.0
+        self._owns_process = False
         self._process = os.getpid()
 
     @property
@@ -250,7 +233,7 @@ class LifetimeController(HostLifetime):
     def _report_announcement(self) -> None:
         if not self.stopping:
             self.emit(events.StopAnnounced(self.stop_due - self._stop_delay, self._announcements[0], self._stop_delay))
-            self._hooks.wake()
+            self._wakeup.event.set()
 
     def show(self, status: "Callable[[], HostStatus]") -> None:
         """Have *status* answer `status`, now that the host has been built."""
@@ -260,8 +243,19 @@ class LifetimeController(HostLifetime):
         """Have *callback* called at the first stop request, in the frame that makes it: a signal handler, perhaps."""
         self._on_request = callback
 
-    def begin(self, loop: EventLoop, options: HostOptions, hooks: StopHooks, *, owns_process: bool) -> None:
+    def begin(
+        self,
+        options: HostOptions,
+        group: "ServiceGroup",
+        wakeup: "Wakeup",
+        lay_deadlines: Callable[[float], None],
+        *,
+        owns_process: bool,
+    ) -> None:
         """Begin a lifecycle; what was asked for before the first one holds for it.
+
+        *wakeup* is set where the task that drives it has to look, and *lay_deadlines* called with the first instant of
+        the stop.
 
         Raises:
             HostStateError: One has begun and not ended yet.
@@ -278,9 +272,10 @@ class LifetimeController(HostLifetime):
             self.stop_due = math.inf
             self.failures = self._failures = Failures()
             self._renew()
-        self._loop = loop
+        self._loop = group.loop
+        self._group, self._wakeup, self._lay_deadlines = group, wakeup, lay_deadlines
+        self._owns_process = owns_process
         self._stop_delay = options.stop_delay
-        self._hooks = hooks
         self.log = bounded_log(options)
         self._event_log = EventLog(options, owns_process=owns_process)
         self.stopping = self.crashed = False
@@ -299,7 +294,7 @@ class LifetimeController(HostLifetime):
         if state in self._passed:
             self._passed[state].set()
             for callback in self._callbacks.get(state, ()):
-                self._call(callback)
+                self._call("a lifetime callback", callback)
 
     def pass_on(self) -> None:
         """Begin the stop that was requested, if it was, in the event loop."""
@@ -312,12 +307,12 @@ class LifetimeController(HostLifetime):
         """Begin the stop, which began at the instant *at*; the first reason wins, and a second call does nothing."""
         loop = self._loop
         assert loop is not None
-        if self.stopping or self._hooks.report_broken_group():
+        if self.stopping or self._group.report_broken_group():
             return  # the broken group is the reason then
         self.stopping = True
         now = loop.time()
         at = now if at is None else min(at, now)
-        self._hooks.lay_deadlines(at)
+        self._lay_deadlines(at)
         if not self._requests:
             self._requests.append((self._announcements[0] if self._announcements else reason, None))
         self.enter(HostState.STOPPING)
@@ -333,9 +328,11 @@ class LifetimeController(HostLifetime):
         self.crashed = self._state is HostState.STARTED
         source = "the host" if service is None else f"service {service!r}"
         self.begin_stop(f"{source} failed: {text_of(error)}")
-        failure, on_crash = self.failure, self._hooks.on_crash
-        if self.crashed and failure is not None and on_crash is not None:
-            on_crash(failure)
+        failure = self.failure
+        if self.crashed and failure is not None and not self._owns_process:
+            self.log("CRITICAL", "{}; stopping the other services", failure.message)
+            for callback in self.fatal_callbacks:
+                self._call("an on_fatal callback", callback, failure)
 
     def request_exit(self, error: BaseException, source: str) -> None:
         """Take a ``SystemExit`` or ``KeyboardInterrupt`` that *source* has raised as a request to stop."""
@@ -348,7 +345,12 @@ class LifetimeController(HostLifetime):
         if isinstance(error, SystemExit | KeyboardInterrupt):
             self.request_exit(error, hook)
 
-    _on_hook_error = on_hook_error
+    def _call(self, hook: str, callback: Callable[..., None], *arguments: object) -> None:
+        try:
+            callback(*arguments)
+        except BaseException as error:  # noqa: BLE001  # the user's callback: logged, and no other is kept from running
+            log_error("{} {} failed: {}", hook, callback, error, error=error)
+            self.on_hook_error(error, hook)
 
     def add_listener(self, listener: Listener) -> Callable[[], None]:
         """Have *listener* called with every event, after those that are there; return what takes it back."""

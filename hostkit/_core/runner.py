@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 import anyio
 
 from hostkit._config.event_log import WAIT_CANCELLED
-from hostkit._config.logging import log, log_error
 from hostkit._config.options import HostOptions
-from hostkit._core.lifetime import FatalCallback, LifetimeController
+from hostkit._core.lifetime import LifetimeController
 from hostkit._core.registration import Registration
-from hostkit._values.errors import HostFailedError, HostStateError
+from hostkit._values.errors import HostStateError
 from hostkit._values.states import HostState, ServiceState
 
 # Imported where it is used: importing hostkit shall cost little more than importing anyio.
@@ -36,18 +35,13 @@ class HostRunner:
     """
 
     def __init__(
-        self,
-        steps: Sequence[Sequence[Registration]],
-        options: HostOptions,
-        lifetime: LifetimeController,
-        fatal_callbacks: Sequence[FatalCallback],
+        self, steps: Sequence[Sequence[Registration]], options: HostOptions, lifetime: LifetimeController
     ) -> None:
         """Take what the builder has collected."""
         self.steps = steps
         self.options = options
         self.lifetime = lifetime
         self.lifecycle: Lifecycle | None = None
-        self._fatal_callbacks = fatal_callbacks
         self._was_run = False
         self._beginning = Lock()
 
@@ -106,7 +100,6 @@ class HostRunner:
                 self.lifetime,
                 context,
                 owns_process=owns_process,
-                on_crash=self._report_fatal,
                 loop_watch=loop_watch,
             )
         lifecycle.on_fatal_end = on_fatal_end
@@ -197,12 +190,3 @@ class HostRunner:
         if left:
             message = f"services abandoned in the host's last lifecycle still run: {', '.join(left)}"
             raise HostStateError(message)
-
-    def _report_fatal(self, failure: HostFailedError) -> None:
-        log("CRITICAL", "{}; stopping the other services", failure.message)
-        for callback in self._fatal_callbacks:
-            try:
-                callback(failure)
-            except BaseException as error:  # noqa: BLE001  # the user's callback: logged, and no other is kept from running
-                log_error("on_fatal callback {} failed: {}", callback, error, error=error)
-                self.lifetime.on_hook_error(error, "an on_fatal callback")

@@ -74,12 +74,8 @@ class Wakeup:
         """Set it to end the current wait, or the next one at once."""
         self._on_loop_end = on_loop_end
 
-    def wake(self) -> None:
-        """Set the event."""
-        self.event.set()
-
     async def wait(self, deadline: float = math.inf) -> None:
-        """Wait for the next `wake`, at most until *deadline*; asyncio's end of the loop does not shorten it."""
+        """Wait for the event, at most until *deadline*; asyncio's end of the loop does not shorten it."""
         try:
             with anyio.move_on_at(deadline):
                 await self.event.wait()
