@@ -88,12 +88,10 @@ class Lifecycle:
         self.group = ServiceGroup(loop, contexts, self._on_group_broken)
         self._wakeup = Wakeup(loop.time, self._on_loop_end)
         self.steps: list[list[Supervisor]] = []
-        self._executing = 0
         for number, step in enumerate(steps):
             self.steps.append([])
             for registration in step:
                 self.steps[-1].append(Supervisor(registration, number, self))
-                self._executing += self.steps[-1][-1].executing
         self.startup = Startup(self.steps, options.startup_timeout, lifetime, self._wakeup)
         self.shutdown = Shutdown(self.steps, options, self._wakeup, self._log_slow_stop)
         self.settled = anyio.Event()
@@ -102,6 +100,7 @@ class Lifecycle:
         self.on_run_change: Callable[[str, ServiceState], None] | None = None
         self.on_fatal_end: Callable[[], None] | None = None
         self._ended_by_itself = False
+        self._executing: set[Supervisor] = set()  # those with a loop that has something to do, or will be run again
         self._owns_process = owns_process
         self._loop_watch = loop_watch
         self._beside: list[Coroutine[object, object, None]] = []  # what runs beside the services
@@ -143,8 +142,8 @@ class Lifecycle:
         """End the current run of a service, if it has one, and start the next; see `Host.restart`."""
         old = supervisor.run
         if supervisor.ended:
-            supervisor.executing = supervisor.registration.executes and not supervisor.registration.auxiliary
-            self._executing += supervisor.executing
+            if supervisor.registration.executes and not supervisor.registration.auxiliary:
+                self._executing.add(supervisor)
             supervisor.begin()
         elif supervisor.state is ServiceState.RESTARTING:
             old.skip_delay()
@@ -211,10 +210,9 @@ class Lifecycle:
             self.shutdown.on_ended(supervisor)
 
     def on_execute_ended(self, supervisor: Supervisor) -> None:
-        """Count a service whose loop has ended for good, once."""
-        if supervisor.executing:
-            supervisor.executing = False
-            self._executing -= 1
+        """Look whether anything is left to do, as the loop of a service has ended for good."""
+        if supervisor in self._executing:
+            self._executing.discard(supervisor)
             if not self._executing and self.started and not self.lifetime.stopping:
                 self._check_idle()
 
@@ -246,6 +244,8 @@ class Lifecycle:
 
     async def _start(self) -> None:
         lifetime, time = self.lifetime, self.loop.time
+        loops = (supervisor for supervisor in self.supervisors() if supervisor.registration.executes)
+        self._executing = {supervisor for supervisor in loops if not supervisor.registration.auxiliary}
         began = time()
         count = sum(map(len, self.steps))
         lifetime.emit(events.HostStarting(began, self.options.application_name, count))

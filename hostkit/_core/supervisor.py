@@ -36,7 +36,7 @@ class SupervisorOwner(Protocol):
         """Go on with the start or the stop: the service is ready, is to be run again, or has ended for good."""
 
     def on_execute_ended(self, supervisor: "Supervisor") -> None:
-        """Count a service whose loop has ended for good, once; its ``stop()`` may be still to come."""
+        """Look whether anything is left to do: a loop has ended for good; the ``stop()`` may be still to come."""
 
 
 class Supervisor:
@@ -56,8 +56,6 @@ class Supervisor:
         self.state_since: float | None = None
         self.ended = True
         """Whether it is not to be waited for: it never began, has ended for good, or was abandoned."""
-        self.executing = registration.executes and not registration.auxiliary
-        """Whether it has a loop that still has something to do, or will be run again."""
         self.was_ready = False
         self.restarts = 0
         self.restart_at: float | None = None
