@@ -189,32 +189,27 @@ def _check_each_hook(service: HostedService) -> bool:
     if is_async(service.details):
         message = f"{kind}.details must be a plain function: def details(self), called from any thread"
         raise TypeError(message)
-    task_status = False
-    if isinstance(service, BackgroundService):
-        refuse_generator(service.execute, f"{kind}.execute")
-        if not is_async(service.execute):
-            message = f"{kind}.execute must be an async function (a ThreadService has a blocking one)"
-            raise TypeError(message)
-        task_status = takes_task_status(service.execute)
-        _check_execute(service.execute, kind, task_status=task_status)
-    elif isinstance(service, ThreadService):
-        refuse_generator(service.execute, f"{kind}.execute")
-        if is_async(service.execute):
-            message = f"{kind}.execute must be a blocking function (a BackgroundService has an async one)"
-            raise TypeError(message)
-        _check_execute(service.execute, kind, task_status=False)
-        # Loaded now: when its thread begins, there may be no descriptor left to load it.
-        from hostkit._execution import daemon_thread  # noqa: F401
-    return task_status
-
-
-def _check_execute(execute: Callable[..., object], kind: str, *, task_status: bool) -> None:
-    error = mismatch(execute, token=True, task_status=task_status)
+    if not isinstance(service, (BackgroundService, ThreadService)):
+        return False
+    refuse_generator(service.execute, f"{kind}.execute")
+    blocking = isinstance(service, ThreadService)
+    if is_async(service.execute) is blocking:
+        words = "a blocking function (a BackgroundService has an async one)"
+        if not blocking:
+            words = "an async function (a ThreadService has a blocking one)"
+        message = f"{kind}.execute must be {words}"
+        raise TypeError(message)
+    task_status = not blocking and takes_task_status(service.execute)
+    error = mismatch(service.execute, token=True, task_status=task_status)
     if error is not None:
         message = (
             f"{kind}.execute must take the stopping token and nothing else: execute(self, stopping_token) ({error})"
         )
         raise TypeError(message)
+    if blocking:
+        # Loaded now: when its thread begins, there may be no descriptor left to load it.
+        from hostkit._execution import daemon_thread  # noqa: F401
+    return task_status
 
 
 def _checked_policy(name: str, policy: object) -> Policy:
