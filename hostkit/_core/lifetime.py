@@ -110,9 +110,8 @@ class HostLifetime:
         Raises:
             HostStateError: The host has ended without.
         """
-        started, stopped = self._passed[HostState.STARTED], self._passed[HostState.STOPPED]
-        await started.wait()
-        if stopped.is_set() and not self._has_started:
+        await self._passed[HostState.STARTED].wait()
+        if not self._has_started:
             message = "the host has ended without having started"
             raise HostStateError(message)
 
