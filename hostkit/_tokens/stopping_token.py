@@ -116,7 +116,8 @@ class StoppingToken:
         if self.stop_requested:
             await anyio.lowlevel.checkpoint()
             return
-        self._begin_wait()
+        self._waits += 1
+        self.beat()
         waiter = new_waiter()
         if self._waiters is None:
             self._waiters = [waiter]
@@ -127,7 +128,8 @@ class StoppingToken:
         finally:
             if not self.stop_requested:
                 self._waiters.remove(waiter)
-            self._end_wait()
+            self._waits -= 1
+            self.beat()
 
     def every(
         self,
@@ -186,11 +188,11 @@ class StoppingToken:
             TypeError: *callback* cannot be called, or is an async function.
         """
         require_sync(callback, "on_stop()")
+        key = object()
         if self.stop_requested:
             self._call(callback)
-            return _do_nothing
-        key = object()
-        self._callbacks[key] = callback
+        else:
+            self._callbacks[key] = callback
 
         def undo() -> None:
             self._callbacks.pop(key, None)
@@ -210,16 +212,6 @@ class StoppingToken:
             callback()
         except BaseException as error:  # noqa: BLE001  # the user's callback: logged, and no other is kept from running
             self._owner.on_callback_error(error)
-
-    def _begin_wait(self) -> None:
-        self._waits += 1
-        if self._on_activity is not None:
-            self._on_activity()
-
-    def _end_wait(self) -> None:
-        self._waits -= 1
-        if self._on_activity is not None:
-            self._on_activity()
 
     async def _sleep_after_stop(self, delay: float) -> None:
         informed = self._informed_tasks
@@ -276,7 +268,8 @@ class _Wait:
         scope = self._scope = anyio.CancelScope()
         scope.__enter__()
         token._callbacks[self] = scope.cancel  # noqa: SLF001  # a part of the token
-        token._begin_wait()  # noqa: SLF001  # likewise
+        token._waits += 1  # noqa: SLF001  # likewise
+        token.beat()
         if token.stop_requested:
             scope.cancel()
         return scope
@@ -284,8 +277,10 @@ class _Wait:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
-        self._token._callbacks.pop(self, None)  # noqa: SLF001  # a part of the token
-        self._token._end_wait()  # noqa: SLF001  # likewise
+        token = self._token
+        token._callbacks.pop(self, None)  # noqa: SLF001  # a part of the token
+        token._waits -= 1  # noqa: SLF001  # likewise
+        token.beat()
         return self._scope.__exit__(exc_type, exc, traceback)
 
 
@@ -350,7 +345,3 @@ class _UntilStop(Generic[T]):
                 return item  # even when the stop has come meanwhile
         await anyio.lowlevel.checkpoint()
         raise StopAsyncIteration
-
-
-def _do_nothing() -> None:
-    """Stand in for the undo of a callback that has been called already."""
