@@ -101,6 +101,7 @@ class Lifecycle:
         self.on_fatal_end: Callable[[], None] | None = None
         self._ended_by_itself = False
         self._executing: set[Supervisor] = set()  # those with a loop that has something to do, or will be run again
+        self._changed: anyio.Event | None = None  # set when the state of a service has changed, for `restart`
         self._owns_process = owns_process
         self._loop_watch = loop_watch
         self._beside: list[Coroutine[object, object, None]] = []  # what runs beside the services
@@ -150,13 +151,12 @@ class Lifecycle:
         else:
             await self._end_for_restart(supervisor, old)
         while not self.lifetime.stopping:
-            changed = supervisor.changed()
             if supervisor.ended:
                 message = f"service {supervisor.name!r} has ended before it was ready"
                 raise HostStateError(message)
             if supervisor.state is ServiceState.STARTED and (supervisor.run is not old or not old.leaving):
                 return
-            await changed.wait()
+            await self._wait_for_change()
         message = "the host has begun to stop meanwhile"
         raise HostStateError(message)
 
@@ -169,7 +169,7 @@ class Lifecycle:
             for step in ("ask", "cancel"):
                 with anyio.move_on_at(deadline):
                     while supervisor.run is run and not supervisor.ended and not self.lifetime.stopping:
-                        await supervisor.changed().wait()
+                        await self._wait_for_change()
                     return
                 if step == "ask":
                     supervisor.cancel("its restart takes too long", overdue=False)
@@ -178,6 +178,11 @@ class Lifecycle:
         finally:
             if not self.lifetime.stopping:
                 self.shutdown.unwatch(supervisor)
+
+    async def _wait_for_change(self) -> None:
+        if self._changed is None:
+            self._changed = anyio.Event()
+        await self._changed.wait()
 
     @property
     def ready(self) -> bool:
@@ -203,6 +208,9 @@ class Lifecycle:
         """Go on with the start or the stop: the service is ready, is to be run again, or has ended for good."""
         if self.on_run_change is not None:
             self.on_run_change(supervisor.name, supervisor.state)
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
         if not self.started:
             self.startup.on_settled(supervisor)
         if supervisor.ended:

@@ -63,7 +63,6 @@ class Supervisor:
         self.last_failure: Exception | None = None
         self.last_failure_at: float | None = None
         self._owner = owner
-        self._changed: anyio.Event | None = None  # of the state, for `Host.restart`
         self._restart_requested = False
         self._restart: Restart | None = None  # what follows the current run
         self._counts: dict[bool, int] | None = None  # ends in a row, failures and returns
@@ -111,12 +110,6 @@ class Supervisor:
         self._restart_requested = True
         self.run.leaving = True
         self.request_stop()
-
-    def changed(self) -> anyio.Event:
-        """Return an event that the next change of the state sets."""
-        if self._changed is None:
-            self._changed = anyio.Event()
-        return self._changed
 
     def cancel_start(self) -> None:
         """Cancel a start that is pending when the stop begins, or the wait for the next run."""
@@ -175,7 +168,6 @@ class Supervisor:
         """Enter *state*, and return since when."""
         self.state = state
         self.state_since = now = self.group.time()
-        self._wake()
         return now
 
     def on_run_ready(self, run: ServiceRun) -> None:
@@ -184,7 +176,6 @@ class Supervisor:
         again, self.was_ready = self.was_ready, True
         self.state, self.state_since = ServiceState.STARTED, run.ready_at
         self.restart_at = None
-        self._wake()
         if self.lifetime.detailed:
             self.lifetime.emit(events.ServiceStarted(run.ready_at, self.name, run.ready_at - run.since))
         if again or not self.registration.ready_at_once:
@@ -277,11 +268,6 @@ class Supervisor:
             take()
         else:
             self.group.loop.call_soon(take)
-
-    def _wake(self) -> None:
-        if self._changed is not None:
-            changed, self._changed = self._changed, None
-            changed.set()
 
     def _emit_cancelled(self, reason: str) -> None:
         self.lifetime.emit(events.ServiceCancelled(self.group.time(), self.name, reason, self.run.cancelled_at))
