@@ -55,7 +55,7 @@ class Shutdown:
         self.stop_at = at
         self._report_at = at + FIRST_REPORT
         self.cancel_at = self._wakeup.time() if self._cancelling_all else at + self._shutdown_timeout
-        self._lay_last(self.cancel_at)
+        self._lay_last(self.cancel_at + self._cancellation_timeout)
         self._wakeup.event.set()
 
     def cancel_all(self) -> None:
@@ -64,7 +64,7 @@ class Shutdown:
         now = self._wakeup.time()
         if self.stop_at < math.inf and now < self.cancel_at:
             self.cancel_at = now
-            self._lay_last(now)
+            self._lay_last(now + self._cancellation_timeout)
             self._wakeup.event.set()
 
     def watch(self, supervisor: Supervisor, deadline: float) -> None:
@@ -139,8 +139,8 @@ class Shutdown:
         if self._left:  # pragma: no branch  # a service that ends in that very instant
             self._on_slow(self.waiting_for())
 
-    def _lay_last(self, cancel_at: float) -> None:
-        self.leave_at = cancel_at + self._cancellation_timeout
+    def _lay_last(self, at: float) -> None:
+        self.leave_at = at
         if self.on_deadline is not None:
             self.on_deadline(self.leave_at - self._wakeup.time())
 
@@ -176,9 +176,7 @@ class Shutdown:
         self._forcing = True
         if self._wakeup.time() >= self.leave_at:
             # Nothing has been cancelled yet, as the loop has not turned: a stop() that saves something may still do so.
-            self._lay_last(
-                self._wakeup.time() + min(LAST_CHANCE, self._cancellation_timeout) - self._cancellation_timeout
-            )
+            self._lay_last(self._wakeup.time() + min(LAST_CHANCE, self._cancellation_timeout))
         reason = "a second signal asked for it" if self._cancelling_all else "the shutdown_timeout has passed"
         pending = [number for number in range(self._turn, -1, -1) if self._running[number]]
         for position, number in enumerate(pending):
