@@ -116,17 +116,14 @@ class ServiceRun:
         task = self._handle is not None and getcoroutinestate(self._handle.coro) != CORO_CLOSED
         return task or (self._thread is not None and self._thread.is_alive())
 
-    @property
-    def unbegun(self) -> bool:
-        """Whether its task has not had its first step yet."""
-        return self._handle is not None and getcoroutinestate(self._handle.coro) == CORO_CREATED
-
-    def drop(self) -> None:
-        """Give up a task that has not begun, and never will."""
-        assert self._handle is not None
+    def drop_unbegun(self) -> bool:
+        """Give up the task if it has not begun, and never will; return whether that is so."""
+        if self._handle is None or getcoroutinestate(self._handle.coro) != CORO_CREATED:
+            return False
         self._handle.coro.close()
         self._handle = None
         self.phase = Phase.ENDED
+        return True
 
     def begin(self) -> None:
         """Start the run, in a task of its own."""

@@ -147,8 +147,7 @@ class Supervisor:
 
     def drop_unbegun(self) -> None:
         """End a run whose task was cancelled before its first step, as asyncio does when its loop ends."""
-        if not self.ended and self.run.unbegun:
-            self.run.drop()
+        if not self.ended and self.run.drop_unbegun():
             self.on_run_ended(self.run)
 
     def stall(self, silence: float) -> None:
