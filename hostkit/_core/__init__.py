@@ -15,7 +15,7 @@ whatever its scopes; there only the order of the ``stop()`` hooks can be kept.
 other, because what ``start()`` opens (a task group, a scope, a context variable) ``stop()`` must be able to close. A
 restart is a new run in a new task. `ServiceRun` knows how the hooks are awaited and cancelled; `Supervisor` decides by
 the policies what the end of a run means; the `Lifecycle` alone hears when a service is ready or has ended, and passes
-that on to `Startup` and `Shutdown`.
+that on to `start_services` and `Shutdown`.
 
 **The stop.** t₀ is the instant of the request, t₁ = t₀ + ``shutdown_timeout``, t₂ = t₁ + ``cancellation_timeout``; a
 second signal moves t₁ to now.

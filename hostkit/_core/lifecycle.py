@@ -19,7 +19,7 @@ from hostkit._core.registration import Registration
 from hostkit._core.service_group import ServiceGroup, Wakeup
 from hostkit._core.service_run import ServiceRun
 from hostkit._core.shutdown import Shutdown
-from hostkit._core.startup import Startup
+from hostkit._core.startup import start_services
 from hostkit._core.supervisor import Supervisor
 from hostkit._execution.event_loop import EventLoop
 from hostkit._values.errors import HostStateError
@@ -49,7 +49,6 @@ class Lifecycle:
         group: The tasks of the services.
         steps: The services, step by step in start order.
         began_at: When it began, on the loop's clock.
-        startup: The start.
         shutdown: The stop, and its deadlines.
         settled: Set when every service is ready, or the lifecycle has ended before that.
         ended: Set when the host has ended; an abandoned service may still be there.
@@ -92,7 +91,6 @@ class Lifecycle:
             self.steps.append([])
             for registration in step:
                 self.steps[-1].append(Supervisor(registration, number, self))
-        self.startup = Startup(self.steps, options.startup_timeout, lifetime, self._wakeup)
         self.shutdown = Shutdown(self.steps, options, self._wakeup, self._log_slow_stop)
         self.settled = anyio.Event()
         self.ended = anyio.Event()
@@ -211,8 +209,8 @@ class Lifecycle:
         if self._changed is not None:
             self._changed.set()
             self._changed = None
-        if not self.started:
-            self.startup.on_settled(supervisor)
+        if not (self.started or self.lifetime.stopping):
+            self._wakeup.event.set()
         if supervisor.ended:
             self.on_execute_ended(supervisor)
             self.shutdown.on_ended(supervisor)
@@ -258,7 +256,7 @@ class Lifecycle:
         count = sum(map(len, self.steps))
         lifetime.emit(events.HostStarting(began, self.options.application_name, count))
         lifetime.pass_on()  # what was asked for before the start
-        await self.startup.run()
+        await start_services(self.steps, self.options, lifetime, self._wakeup)
         if lifetime.stopping:
             return
         self.started = True

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from hostkit._config.options import HostOptions
 from hostkit._core.lifetime import LifetimeController
 from hostkit._core.service_group import Wakeup
 from hostkit._core.supervisor import Supervisor
@@ -12,54 +13,31 @@ from hostkit._values.errors import StartupTimeoutError
 BATCH = 64
 
 
-class Startup:
-    """The start of the services, for one lifecycle of a host."""
+async def start_services(
+    steps: Sequence[Sequence[Supervisor]], options: HostOptions, lifetime: LifetimeController, wakeup: Wakeup
+) -> None:
+    """Start every service, or as many as until the stop begins; a start that is late is a failure.
 
-    def __init__(
-        self,
-        steps: Sequence[Sequence[Supervisor]],
-        timeout: float | None,
-        lifetime: LifetimeController,
-        wakeup: Wakeup,
-    ) -> None:
-        """Prepare; `run` starts the services."""
-        self._steps = steps
-        self._timeout = math.inf if timeout is None else timeout
-        self._lifetime = lifetime
-        self._wakeup = wakeup
-        self._starting: set[Supervisor] = set()  # of the step whose start is awaited
-
-    async def run(self) -> None:
-        """Start every service, or as many as until the stop begins; a start that is late is a failure."""
-        deadline = self._wakeup.time() + self._timeout
-        begun = 0
-        for step in self._steps:
-            if self._lifetime.stopping:
-                break
-            self._begin(step)
-            if self._starting:
-                await self._wait_for(step, deadline)
-            begun += len(step)
-            if begun >= BATCH:
-                begun = 0
-                await self._wakeup.pause()
-
-    def on_settled(self, supervisor: Supervisor) -> None:
-        """Go on where a service is ready, or has ended before that."""
-        if supervisor in self._starting:
-            self._starting.discard(supervisor)
-            if not self._starting:
-                self._wakeup.event.set()
-
-    def _begin(self, step: Sequence[Supervisor]) -> None:
-        self._starting.update(supervisor for supervisor in step if not supervisor.registration.ready_at_once)
+    *wakeup* is to be set when a service is ready, or has ended before that.
+    """
+    timeout = math.inf if options.startup_timeout is None else options.startup_timeout
+    deadline = wakeup.time() + timeout
+    begun = 0
+    for step in steps:
+        if lifetime.stopping:
+            return
         for supervisor in step:
             supervisor.begin()
+        while any(map(_is_starting, step)) and not lifetime.stopping:
+            if wakeup.time() >= deadline:
+                lifetime.fail(StartupTimeoutError([each.name for each in step if _is_starting(each)], timeout))
+            else:
+                await wakeup.wait(deadline)
+        begun += len(step)
+        if begun >= BATCH:
+            begun = 0
+            await wakeup.pause()
 
-    async def _wait_for(self, step: Sequence[Supervisor], deadline: float) -> None:
-        while self._starting and not self._lifetime.stopping:
-            if self._wakeup.time() >= deadline:
-                late = [supervisor.name for supervisor in step if supervisor in self._starting]
-                self._lifetime.fail(StartupTimeoutError(late, self._timeout))
-                return
-            await self._wakeup.wait(deadline)
+
+def _is_starting(supervisor: Supervisor) -> bool:
+    return not (supervisor.was_ready or supervisor.ended)
