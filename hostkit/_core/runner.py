@@ -162,14 +162,12 @@ class HostRunner:
         run = running_service(sys._getframe())  # noqa: SLF001  # the documented way to one's own stack
         if run is None or self.lifecycle is None or run.supervisor.group is not self.lifecycle.group:
             return
-        if only is None:
+        if only is None or run.supervisor is only:
+            whose, instead = ("itself", "return") if only else ("its own host", "call lifetime.request_stop()")
             message = (
-                f"service {run.supervisor.name!r} awaits {method} of its own host, which waits for that service; "
-                "call lifetime.request_stop() instead"
+                f"service {run.supervisor.name!r} awaits {method} of {whose}, which waits for its end; "
+                f"{instead} instead"
             )
-            raise HostStateError(message)
-        if run.supervisor is only:
-            message = f"service {only.name!r} awaits {method} of itself, which waits for its end; return instead"
             raise HostStateError(message)
 
     def status(self, *, lines: bool = True) -> "HostStatus":
