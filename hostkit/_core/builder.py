@@ -41,8 +41,7 @@ class HostBuilder:
         self._lifetime = LifetimeController()
         self.lifetime: HostLifetime = self._lifetime
         self._steps: list[list[Registration]] = []
-        self._names: set[str] = set()
-        self._counts: dict[str, int] = {}
+        self._names: dict[str, int] = {}  # and the last number that was given to another service of that name
         self._given: set[int] = set()
         self.host: Host | None = None
 
@@ -107,11 +106,11 @@ class HostBuilder:
         if not services:
             message = "add_services() needs at least one service"
             raise TypeError(message)
-        before = self._names.copy(), self._counts.copy(), self._given.copy()
+        before = self._names.copy(), self._given.copy()
         try:
             step = [self._register(service, None, options) for service in services]
         except BaseException:  # of a service's constructor, too
-            self._names, self._counts, self._given = before
+            self._names, self._given = before
             raise
         self._steps.append(step)
         return tuple(registration.service for registration in step)
@@ -208,15 +207,15 @@ class HostBuilder:
         if name is None:
             registration.name = self._free_name(registration.name)
         self._given.add(identity)
-        self._names.add(registration.name)
+        self._names[registration.name] = 1
         return registration
 
     def _free_name(self, base: str) -> str:
         # By a counter for each base: a search would be quadratic with ten thousand of one class.
         name = base
         while name in self._names:
-            self._counts[base] = self._counts.get(base, 1) + 1
-            name = f"{base}-{self._counts[base]}"
+            self._names[base] += 1
+            name = f"{base}-{self._names[base]}"
         return name
 
 
