@@ -39,8 +39,7 @@ class Shutdown:
         self.stop_at = self.cancel_at = self.leave_at = math.inf
         self.on_deadline: Callable[[float], None] | None = None
         self._steps = steps
-        self._shutdown_timeout = options.shutdown_timeout
-        self._cancellation_timeout = options.cancellation_timeout
+        self._options = options
         self._wakeup = wakeup
         self._on_slow = on_slow
         self._report_at = math.inf
@@ -54,8 +53,8 @@ class Shutdown:
         """Lay the deadlines: the stop has begun at *at*."""
         self.stop_at = at
         self._report_at = at + FIRST_REPORT
-        self.cancel_at = self._wakeup.time() if self._cancelling_all else at + self._shutdown_timeout
-        self._lay_last(self.cancel_at + self._cancellation_timeout)
+        self.cancel_at = self._wakeup.time() if self._cancelling_all else at + self._options.shutdown_timeout
+        self._lay_last(self.cancel_at + self._options.cancellation_timeout)
         self._wakeup.event.set()
 
     def cancel_all(self) -> None:
@@ -64,7 +63,7 @@ class Shutdown:
         now = self._wakeup.time()
         if self.stop_at < math.inf and now < self.cancel_at:
             self.cancel_at = now
-            self._lay_last(now + self._cancellation_timeout)
+            self._lay_last(now + self._options.cancellation_timeout)
             self._wakeup.event.set()
 
     def watch(self, supervisor: Supervisor, deadline: float) -> None:
@@ -85,7 +84,7 @@ class Shutdown:
         for supervisor in unready:
             supervisor.cancel_start()
             if not supervisor.ended:
-                self._watched[supervisor] = min(self.stop_at + self._cancellation_timeout, self.leave_at)
+                self._watched[supervisor] = min(self.stop_at + self._options.cancellation_timeout, self.leave_at)
         self._running = [sum(not supervisor.ended for supervisor in step) for step in self._steps]
         self._left = sum(self._running)
         self._turn = len(self._steps) - 1
@@ -166,7 +165,7 @@ class Shutdown:
                     late.append(supervisor)
                 else:
                     cancelled = supervisor.cancel("its stop_timeout has passed")
-                    last = now + self._cancellation_timeout if cancelled else self.leave_at
+                    last = now + self._options.cancellation_timeout if cancelled else self.leave_at
                     self._watched[supervisor] = min(last, self.leave_at)
         if late:
             await self.abandon(late)
@@ -176,7 +175,7 @@ class Shutdown:
         self._forcing = True
         if self._wakeup.time() >= self.leave_at:
             # Nothing has been cancelled yet, as the loop has not turned: a stop() that saves something may still do so.
-            self._lay_last(self._wakeup.time() + min(LAST_CHANCE, self._cancellation_timeout))
+            self._lay_last(self._wakeup.time() + min(LAST_CHANCE, self._options.cancellation_timeout))
         reason = "a second signal asked for it" if self._cancelling_all else "the shutdown_timeout has passed"
         pending = [number for number in range(self._turn, -1, -1) if self._running[number]]
         for position, number in enumerate(pending):
