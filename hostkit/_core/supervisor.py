@@ -58,6 +58,7 @@ class Supervisor:
         """Whether it is not to be waited for: it never began, has ended for good, or was abandoned."""
         self.was_ready = False
         self.restarts = 0
+        self.failures_in_a_row = self._returns_in_a_row = 0  # since it was last ready for as long as its policy wants
         self.restart_at: float | None = None
         """When the next run begins, while it waits for that."""
         self.last_failure: Exception | None = None
@@ -65,17 +66,11 @@ class Supervisor:
         self._owner = owner
         self._restart_requested = False
         self._restart: Restart | None = None  # what follows the current run
-        self._counts: dict[bool, int] | None = None  # ends in a row, failures and returns
 
     @property
     def pending(self) -> bool:
         """Whether it waits for its first or next run, or such a run is not ready yet."""
         return not self.ended and self.run.pending
-
-    @property
-    def failures_in_a_row(self) -> int:
-        """How often it has failed since it was last ready for as long as its ``Restart`` wants."""
-        return 0 if self._counts is None else self._counts[True]
 
     @property
     def stalled(self) -> bool:
@@ -272,11 +267,12 @@ class Supervisor:
         self.lifetime.emit(events.ServiceCancelled(self.group.time(), self.name, reason, self.run.cancelled_at))
 
     def _begin_again(self, policy: Restart, run: ServiceRun, ended_at: float) -> None:
-        counts = self._counts
-        if counts is None or (run.ready_at is not None and ended_at - run.ready_at >= policy.reset_after):
-            counts = self._counts = {True: 0, False: 0}
-        counts[run.failed] += 1
-        count = counts[run.failed]
+        if run.ready_at is not None and ended_at - run.ready_at >= policy.reset_after:
+            self.failures_in_a_row = self._returns_in_a_row = 0
+        if run.failed:
+            count = self.failures_in_a_row = self.failures_in_a_row + 1
+        else:
+            count = self._returns_in_a_row = self._returns_in_a_row + 1
         if policy.limit is not None and count > policy.limit:
             self._give_up(policy, count, self.last_failure if run.failed else None)
             return
