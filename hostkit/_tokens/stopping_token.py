@@ -62,7 +62,7 @@ class StoppingToken:
         self.stop_requested = False
         self._owner = owner
         self._callbacks: dict[object, Callable[[], object]] = {}
-        self._waiters: list[TrioWaiter | Future[None]] | None = None
+        self._waiters: list[TrioWaiter | Future[None]] = []
         self._informed_tasks: set[int] | None = None  # those in which a sleep has returned True after the stop
         self._warned = False
         self._waits = 0
@@ -119,10 +119,7 @@ class StoppingToken:
         self._waits += 1
         self.beat()
         waiter = new_waiter()
-        if self._waiters is None:
-            self._waiters = [waiter]
-        else:
-            self._waiters.append(waiter)
+        self._waiters.append(waiter)
         try:
             await waiter
         finally:
@@ -243,9 +240,9 @@ class StoppingSource(StoppingToken):
         if self.stop_requested:
             return
         self.stop_requested = True
-        waiters, self._waiters = self._waiters, None
-        for waiter in waiters or ():
+        for waiter in self._waiters:
             wake(waiter)
+        self._waiters.clear()
         for key in list(self._callbacks):
             callback = self._callbacks.pop(key, None)
             if callback is not None:  # not taken back by one before it
