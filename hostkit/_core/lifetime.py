@@ -43,7 +43,6 @@ class HostLifetime:
         self._announcements: list[str] = []  # reasons of a stop that begins later
         self._codes: list[int] = []
         self._callbacks: dict[HostState, list[Callable[[], None]]] = {}
-        self._passed: dict[HostState, anyio.Event] = {}
         self._loop: EventLoop | None = None
         self._status: Callable[[], HostStatus] | None = None
         self._on_request: Callable[[], None] | None = None
