@@ -53,9 +53,6 @@ class RunOwner(TokenOwner, Protocol):
     def on_run_ended(self, run: "ServiceRun") -> None:
         """Decide what follows the end of the run."""
 
-    def on_late_error(self, error: BaseException) -> None:
-        """Log what an abandoned run raises."""
-
 
 class Phase(IntEnum):
     """Which hook of a run is awaited."""
@@ -325,7 +322,11 @@ class ServiceRun:
             # that, which means nothing.
             raise GeneratorExit from None
         if self.abandoned:
-            supervisor.on_late_error(error)
+            # The host has reported it already, and may have ended.
+            if not isinstance(error, anyio.get_cancelled_exc_class()):
+                name = supervisor.name
+                message = "service {} was abandoned and has failed since: {}"
+                supervisor.lifetime.log("ERROR", message, name, error, service=name, error=error)
             return
         failure, exit_request = classify(error)
         if isinstance(exit_request, KeyboardInterrupt) and supervisor.lifetime.stopping:

@@ -4,8 +4,6 @@ import os
 from functools import partial
 from typing import Protocol
 
-import anyio
-
 from hostkit import events
 from hostkit._core.lifetime import LifetimeController
 from hostkit._core.registration import Registration
@@ -235,12 +233,6 @@ class Supervisor:
             if run.overdue:
                 self.lifetime.fail(StopTimeoutError(self.name, run.cancelled_at), self.name)
             self._end(ServiceState.FAILED if run.failed else ServiceState.STOPPED)
-
-    def on_late_error(self, error: BaseException) -> None:
-        """Log what an abandoned run raises in the end: the host has reported it already, and may have ended."""
-        if not isinstance(error, anyio.get_cancelled_exc_class()):
-            message = "service {} was abandoned and has failed since: {}"
-            self.lifetime.log("ERROR", message, self.name, error, service=self.name, error=error)
 
     # What its token reports.
 
