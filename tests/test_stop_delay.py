@@ -28,7 +28,8 @@ def announce(host: Host) -> bool:
     """Do what the first signal does."""
     lifetime = host.lifetime
     assert isinstance(lifetime, LifetimeController)
-    return lifetime.announce_stop("signal SIGTERM")
+    lifetime.announce_stop("signal SIGTERM")
+    return lifetime.delaying_stop
 
 
 def stops(events: list[HostEvent]) -> list[HostEvent]:

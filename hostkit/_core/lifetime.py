@@ -213,20 +213,18 @@ class LifetimeController(HostLifetime):
         """Whether a stop was announced that has not been asked for otherwise, nor begun."""
         return bool(self._announcements) and not self._requests and not self.stopping
 
-    def announce_stop(self, reason: str) -> bool:
+    def announce_stop(self, reason: str) -> None:
         """Ask for the stop after the option ``stop_delay``; in a signal handler or any thread, without waiting.
 
-        Returns:
-            False if there is no delay: the stop was requested, as it was announced before, or nothing runs yet.
+        Without a delay, when it was announced before, and before everything runs, the stop is requested.
         """
         loop = self._loop
         if loop is None or not self._stop_delay or self._announcements or self._state is not HostState.STARTED:
             self.request_stop(reason)
-            return False
+            return
         self.stop_due = loop.time() + self._stop_delay
         self._announcements.append(reason)
         loop.call_soon(self._report_announcement)
-        return True
 
     def _report_announcement(self) -> None:
         if not self.stopping:
