@@ -45,7 +45,6 @@ class Shutdown:
         self._report_at = math.inf
         self._turn = -1  # the step that is being stopped; before the first, and after the last, -1
         self._running: list[int] = []  # for each step: how many services are to be waited for; empty before the stop
-        self._left = 0
         self._forcing = self._cancelling_all = False
         self._watched: dict[Supervisor, float] = {}  # services with a deadline of their own
 
@@ -86,16 +85,15 @@ class Shutdown:
             if not supervisor.ended:
                 self._watched[supervisor] = min(self.stop_at + self._options.cancellation_timeout, self.leave_at)
         self._running = [sum(not supervisor.ended for supervisor in step) for step in self._steps]
-        self._left = sum(self._running)
         self._turn = len(self._steps) - 1
         self._advance()
-        while self._left and self._wakeup.time() < self.cancel_at:
+        while any(self._running) and self._wakeup.time() < self.cancel_at:
             await self._wakeup.wait(min([self.cancel_at, self._report_at, *self._watched.values()]))
             if self._wakeup.time() >= self._report_at:
                 self._report()
             if self._watched:
                 await self._enforce_own_deadlines()
-        if self._left:
+        if any(self._running):
             await self._force()
 
     def waiting_for(self) -> list[Supervisor]:
@@ -108,7 +106,6 @@ class Shutdown:
         self._watched.pop(supervisor, None)
         if not self._running:
             return
-        self._left -= 1
         self._running[supervisor.step] -= 1
         if self._forcing:
             self._wakeup.event.set()
@@ -135,7 +132,7 @@ class Shutdown:
 
     def _report(self) -> None:
         self._report_at = self._wakeup.time() + NEXT_REPORTS
-        if self._left:  # pragma: no branch  # a service that ends in that very instant
+        if any(self._running):  # pragma: no branch  # a service that ends in that very instant
             self._on_slow(self.waiting_for())
 
     def _lay_last(self, at: float) -> None:
@@ -187,6 +184,6 @@ class Shutdown:
             share = (self.leave_at - now) / (len(pending) - position)
             while self._running[number] and self._wakeup.time() < now + share:
                 await self._wait(now + share)
-        while self._left and self._wakeup.time() < self.leave_at:
+        while any(self._running) and self._wakeup.time() < self.leave_at:
             await self._wait(self.leave_at)
         await self.abandon([supervisor for step in self._steps for supervisor in step if not supervisor.ended])
