@@ -100,7 +100,6 @@ class Lifecycle:
         self._ended_by_itself = False
         self._executing: set[Supervisor] = set()  # those with a loop that has something to do, or will be run again
         self._changed: anyio.Event | None = None  # set when the state of a service has changed, for `restart`
-        self._owns_process = owns_process
         self._loop_watch = loop_watch
         self._beside: list[Coroutine[object, object, None]] = []  # what runs beside the services
         self.began_at = loop.time()
@@ -282,7 +281,7 @@ class Lifecycle:
                 self.lifetime.log("WARNING", "the host has no services, and ends")
             self._ended_by_itself = True
             self.lifetime.begin_stop("nothing left to do: every service has ended" if loops else "no services")
-        elif self._owns_process or any(loops):
+        elif self.lifetime.owns_process or any(loops):
             message = "no service has anything left to do; the host waits to be stopped"
             self.lifetime.log("WARNING", message)
 
@@ -320,7 +319,7 @@ class Lifecycle:
         action, end = "cancelled", ""
         if left <= 0:
             action, left = "abandoned", self.shutdown.leave_at - self.loop.time()
-        elif self._owns_process:
+        elif self.lifetime.owns_process:
             again = "a second Ctrl-C" if self.lifetime.stop_reason == "signal SIGINT" else "a second signal"
             end = f"; {again} cancels now"
         message = "waiting for {}{}, {} in {:.0f} s{}"

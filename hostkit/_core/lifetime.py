@@ -184,6 +184,7 @@ class LifetimeController(HostLifetime):
         crashed: Whether a failure has stopped the host after it had started.
         detailed: Whether the events of single services that go well have a listener; if not, they are not made.
         listeners: The listeners of the user's.
+        owns_process: Whether nothing but this host keeps the process busy.
         fatal_callbacks: Called when a failure stops an embedded host that had started.
         log: Writes a line that is not below the host's log level.
     """
@@ -205,7 +206,7 @@ class LifetimeController(HostLifetime):
         self._events: deque[events.HostEvent] = deque()
         self._emitting = False
         self._stop_delay = 0.0
-        self._owns_process = False
+        self.owns_process = False
         self._process = os.getpid()
 
     @property
@@ -270,7 +271,7 @@ class LifetimeController(HostLifetime):
             self._renew()
         self._loop = group.loop
         self._group, self._wakeup, self._lay_deadlines = group, wakeup, lay_deadlines
-        self._owns_process = owns_process
+        self.owns_process = owns_process
         self._stop_delay = options.stop_delay
         self.log = bounded_log(options)
         self._event_log = EventLog(options, owns_process=owns_process)
@@ -325,7 +326,7 @@ class LifetimeController(HostLifetime):
         source = "the host" if service is None else f"service {service!r}"
         self.begin_stop(f"{source} failed: {text_of(error)}")
         failure = self.failure
-        if self.crashed and failure is not None and not self._owns_process:
+        if self.crashed and failure is not None and not self.owns_process:
             self.log("CRITICAL", "{}; stopping the other services", failure.message)
             for callback in self.fatal_callbacks:
                 self._call("an on_fatal callback", callback, failure)
