@@ -160,7 +160,7 @@ class Lifecycle:
     async def _end_for_restart(self, supervisor: Supervisor, run: ServiceRun) -> None:
         timeout = supervisor.registration.stop_timeout
         deadline = self.loop.time() + (self.options.shutdown_timeout if timeout is None else timeout)
-        self.shutdown.watch(supervisor, deadline)
+        self.shutdown.own_deadlines[supervisor] = deadline  # also for its token, and for a stop meanwhile
         try:
             supervisor.request_restart()
             for step in ("ask", "cancel"):
@@ -174,7 +174,7 @@ class Lifecycle:
             await self.shutdown.abandon([supervisor])
         finally:
             if not self.lifetime.stopping:
-                self.shutdown.unwatch(supervisor)
+                self.shutdown.own_deadlines.pop(supervisor, None)
 
     async def _wait_for_change(self) -> None:
         if self._changed is None:

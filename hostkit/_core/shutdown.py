@@ -22,6 +22,7 @@ class Shutdown:
         stop_at: The first instant of the stop, t₀, on the loop's clock; infinite before it.
         cancel_at: When services that still run are cancelled, t₁.
         leave_at: When services that still run are abandoned, t₂.
+        own_deadlines: When services that have less time than the host are cancelled, or, once they are, abandoned.
         on_deadline: Called with the seconds until t₂, each time that this is set.
     """
 
@@ -46,7 +47,7 @@ class Shutdown:
         self._turn = -1  # the step that is being stopped; before the first, and after the last, -1
         self._running: list[int] = []  # for each step: how many services are to be waited for; empty before the stop
         self._forcing = self._cancelling_all = False
-        self._watched: dict[Supervisor, float] = {}  # services with a deadline of their own
+        self.own_deadlines: dict[Supervisor, float] = {}
 
     def begin(self, at: float) -> None:
         """Lay the deadlines: the stop has begun at *at*."""
@@ -65,17 +66,9 @@ class Shutdown:
             self._lay_last(now + self._options.cancellation_timeout)
             self._wakeup.event.set()
 
-    def watch(self, supervisor: Supervisor, deadline: float) -> None:
-        """Have a service cancelled at *deadline*, if the stop comes before."""
-        self._watched[supervisor] = deadline
-
-    def unwatch(self, supervisor: Supervisor) -> None:
-        """Leave a service the host's time again."""
-        self._watched.pop(supervisor, None)
-
     def time_left(self, supervisor: Supervisor) -> float:
         """Return the seconds until a service that was asked to stop is cancelled."""
-        return min(self.cancel_at, self._watched.get(supervisor, math.inf)) - self._wakeup.time()
+        return min(self.cancel_at, self.own_deadlines.get(supervisor, math.inf)) - self._wakeup.time()
 
     async def run(self) -> None:
         """Stop every service that runs, and return when none is to be waited for; those not ready are cancelled."""
@@ -83,15 +76,15 @@ class Shutdown:
         for supervisor in unready:
             supervisor.cancel_start()
             if not supervisor.ended:
-                self._watched[supervisor] = min(self.stop_at + self._options.cancellation_timeout, self.leave_at)
+                self.own_deadlines[supervisor] = min(self.stop_at + self._options.cancellation_timeout, self.leave_at)
         self._running = [sum(not supervisor.ended for supervisor in step) for step in self._steps]
         self._turn = len(self._steps) - 1
         self._advance()
         while any(self._running) and self._wakeup.time() < self.cancel_at:
-            await self._wakeup.wait(min([self.cancel_at, self._report_at, *self._watched.values()]))
+            await self._wakeup.wait(min([self.cancel_at, self._report_at, *self.own_deadlines.values()]))
             if self._wakeup.time() >= self._report_at:
                 self._report()
-            if self._watched:
+            if self.own_deadlines:
                 await self._enforce_own_deadlines()
         if any(self._running):
             await self._force()
@@ -103,7 +96,7 @@ class Shutdown:
 
     def on_ended(self, supervisor: Supervisor) -> None:
         """Go on where a service has ended: with the step before, when it was the last of its own."""
-        self._watched.pop(supervisor, None)
+        self.own_deadlines.pop(supervisor, None)
         if not self._running:
             return
         self._running[supervisor.step] -= 1
@@ -149,21 +142,21 @@ class Shutdown:
         for supervisor in self._steps[self._turn]:
             timeout = supervisor.registration.stop_timeout
             if timeout is not None and not supervisor.ended:
-                self._watched.setdefault(supervisor, self._wakeup.time() + timeout)
+                self.own_deadlines.setdefault(supervisor, self._wakeup.time() + timeout)
                 self._wakeup.event.set()
             supervisor.request_stop()
 
     async def _enforce_own_deadlines(self) -> None:
         now = self._wakeup.time()
         late = []
-        for supervisor, deadline in list(self._watched.items()):
+        for supervisor, deadline in list(self.own_deadlines.items()):
             if now >= deadline:
                 if supervisor.run.cancelled:
                     late.append(supervisor)
                 else:
                     cancelled = supervisor.cancel("its stop_timeout has passed")
                     last = now + self._options.cancellation_timeout if cancelled else self.leave_at
-                    self._watched[supervisor] = min(last, self.leave_at)
+                    self.own_deadlines[supervisor] = min(last, self.leave_at)
         if late:
             await self.abandon(late)
 
