@@ -47,7 +47,7 @@ def _look_at(supervisor: Supervisor, timeout: float, now: float, late: float) ->
     if supervisor.ended or not supervisor.run.is_watched:
         return now + timeout
     run = supervisor.run
-    run.forgive(late, now)
+    run.active_at = min(now, run.active_at + late)
     if run.stalled_since is None:
         if now < run.active_at + timeout:
             return run.active_at + timeout

@@ -298,10 +298,6 @@ class ServiceRun:
         self.ready_at = self.active_at = self.supervisor.group.time()
         self.supervisor.on_run_ready(self)
 
-    def forgive(self, seconds: float, now: float) -> None:
-        """Take time from its silence in which the event loop did not turn."""
-        self.active_at = min(now, self.active_at + seconds)
-
     def _record_activity(self) -> None:
         """Record that the service is active, in any thread."""
         self.active_at = self.supervisor.group.time()
