@@ -1,5 +1,7 @@
 """The line of code where a task or a thread is."""
 
+import gc
+import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from types import FunctionType, coroutine
@@ -7,8 +9,9 @@ from types import FunctionType, coroutine
 import anyio
 import pytest
 from anyio import create_task_group, wait_all_tasks_blocked
+from children import PYTHON, Child
 
-from hostkit._execution.stack import coroutine_line, frame_line, task_lines, thread_line
+from hostkit._execution.stack import coroutine_line, current_frames, frame_line, task_lines, thread_line
 
 PATIENCE = 20
 """Real seconds for a thread to do what it does at once."""
@@ -248,6 +251,52 @@ def test_finds_the_line_of_a_thread() -> None:
     assert line(block, 2) in lines
     assert lines <= {line(block, 1), line(block, 2)}
     assert thread_line(thread.ident) is None
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_nothing_is_collected_while_threads_are_looked_at(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, *, collects: bool
+) -> None:
+    """The garbage collector is as it was before, whichever way."""
+    during: list[bool] = []
+    monkeypatch.setattr(sys, "_current_frames", lambda: during.append(gc.isenabled()))
+    request.addfinalizer(gc.enable)
+    if not collects:
+        gc.disable()
+
+    current_frames()
+
+    assert during == [False]
+    assert gc.isenabled() is collects
+
+
+FREES_THREAD_LOCALS = """
+import gc, threading
+from hostkit._execution.stack import thread_line
+
+class Cycle:
+    def __init__(self):
+        self.local, self.myself = threading.local(), self
+
+end = threading.Event()
+threads = [threading.Thread(target=end.wait) for _ in range(20)]
+for thread in threads:
+    thread.start()
+for allocations in range(1, 60):
+    gc.disable()
+    gc.collect()
+    Cycle()
+    gc.set_threshold(gc.get_count()[0] + allocations)
+    gc.enable()
+    thread_line(threads[0].ident)
+end.set()
+"""
+
+
+def test_threads_are_looked_at_while_others_are_freed() -> None:
+    """The interpreter did not come back from it where the collector freed a `threading.local` at that instant."""
+    with Child(*PYTHON, "-c", FREES_THREAD_LOCALS) as child:
+        assert child.end() == 0
 
 
 def test_no_thread_has_no_line() -> None:

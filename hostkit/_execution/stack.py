@@ -1,5 +1,6 @@
 """The line of code where a task or a thread is."""
 
+import gc
 import sys
 from collections.abc import Iterator
 from types import FrameType
@@ -8,7 +9,8 @@ import anyio
 
 # Where a service waits is its own line, not the one in the library that it waits with.
 _LIBRARIES = frozenset(
-    {"anyio", "asyncio", "concurrent", "contextlib", "hostkit", "importlib", "outcome", "threading", "trio", "uvloop"}
+    {"anyio", "asgiref", "asyncio", "concurrent", "contextlib", "hostkit", "importlib", "outcome", "procrastinate"}
+    | {"threading", "trio", "uvloop"}
 )
 
 
@@ -35,10 +37,24 @@ def task_lines(coroutine: object) -> str | None:
     return "; ".join(dict.fromkeys(line for line in lines if line)) or None
 
 
+def current_frames() -> dict[int, FrameType]:
+    """Return the innermost frame of each thread, by the thread's identifier.
+
+    Before Python 3.11.9 the call never returns if the garbage collector runs in it and frees a ``threading.local``
+    (https://github.com/python/cpython/issues/106883), so it must not run there.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return sys._current_frames()  # noqa: SLF001  # the documented way
+    finally:
+        if collects:
+            gc.enable()
+
+
 def thread_line(thread: int | None) -> str | None:
     """Return the innermost line of a thread that is the user's own, by the thread's identifier, or None."""
-    frame = None if thread is None else sys._current_frames().get(thread)  # noqa: SLF001  # the documented way
-    return frame_line(frame)
+    return frame_line(None if thread is None else current_frames().get(thread))
 
 
 def frame_line(frame: FrameType | None) -> str | None:
@@ -50,7 +66,7 @@ def frame_line(frame: FrameType | None) -> str | None:
 
 def _running_line(own: FrameType | None) -> str | None:
     """Return the line of a coroutine that runs right now: it awaits nothing, its frame is in some thread's stack."""
-    for innermost in sys._current_frames().values():  # noqa: SLF001  # the documented way
+    for innermost in current_frames().values():
         above: list[FrameType] = []
         frame: FrameType | None = innermost
         while frame is not None:

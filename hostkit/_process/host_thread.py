@@ -2,7 +2,6 @@
 
 import atexit
 import os
-import sys
 import threading
 from collections.abc import Callable, Coroutine
 from types import TracebackType
@@ -12,6 +11,7 @@ import anyio
 from anyio import from_thread
 
 from hostkit._core.service_run import describe_block
+from hostkit._execution.stack import current_frames
 from hostkit._process import owner as _process
 from hostkit._values.errors import HostFailedError, HostStateError
 from hostkit._values.functions import is_async
@@ -143,7 +143,7 @@ class HostThread:
             self._host.lifetime.request_stop(reason)
         timeout = options.shutdown_timeout + options.cancellation_timeout + MARGIN
         if not self._ended.wait(min(timeout, threading.TIMEOUT_MAX)):
-            frame = sys._current_frames().get(self._thread.ident or 0)  # noqa: SLF001  # the documented way
+            frame = current_frames().get(self._thread.ident or 0)
             message = f"the host cannot be stopped: {describe_block(frame)}"
             raise HostFailedError(message, [TimeoutError(message)])
         self._join()

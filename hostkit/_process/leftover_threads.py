@@ -1,6 +1,5 @@
 """The threads that were made while a host ran, and hold the interpreter's exit."""
 
-import sys
 import threading
 import time
 
@@ -36,7 +35,7 @@ class Threads:
 
 def _waits_for_work(thread: threading.Thread) -> bool:
     """Return whether it is an idle thread of a `concurrent.futures` pool, which the interpreter's exit ends."""
-    frame = None if thread.ident is None else sys._current_frames().get(thread.ident)  # noqa: SLF001  # the documented way
+    frame = None if thread.ident is None else _where.current_frames().get(thread.ident)
     return (
         frame is not None
         and frame.f_code.co_name == "_worker"

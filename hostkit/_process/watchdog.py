@@ -7,7 +7,6 @@ the log, after the second, or when the time for the stop is over, the process is
 import faulthandler
 import math
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from typing import Self
 import anyio
 
 from hostkit._core.service_run import describe_block, running_service
+from hostkit._execution.stack import current_frames
 from hostkit._process.leave import FLUSH_TIMEOUT, leave
 from hostkit._values.standard_error import error_descriptor
 
@@ -221,4 +221,4 @@ class Watchdog:
         leave(code, f"hostkit: {words}; leaving the process with exit code {code}\n", self._descriptor)
 
     def _loop_frame(self) -> FrameType | None:
-        return sys._current_frames().get(self._loop_thread)  # noqa: SLF001  # the documented way
+        return current_frames().get(self._loop_thread)

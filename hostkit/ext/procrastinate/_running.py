@@ -1,14 +1,12 @@
 """The jobs that run: how the engine calls them, how the stop cuts them, and what their ends mean."""
 
 import asyncio
-import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from inspect import iscoroutinefunction
-from types import FrameType
 from typing import Any
 
 from loguru import logger
@@ -19,16 +17,12 @@ from procrastinate.jobs import Job
 from procrastinate.worker import Worker
 
 from hostkit import StoppingToken
+from hostkit._execution.stack import coroutine_line, thread_line
 from hostkit._values.text import text_of
 from hostkit.ext.procrastinate import _statements
 from hostkit.ext.procrastinate._errors import JobCutError
 from hostkit.ext.procrastinate._retry import RunCutError, failures_before
 from hostkit.jobs import JobCancelledError
-
-LIBRARIES = frozenset(
-    {"anyio", "asgiref", "asyncio", "concurrent", "contextlib", "hostkit", "procrastinate", "threading"}
-)
-"""Where a job waits is its own line, not the one in what it waits with."""
 
 
 class RunningJob:
@@ -81,16 +75,7 @@ class RunningJob:
 
     def line(self) -> str | None:
         """Return the line of its own code where it is, if known."""
-        if self.thread is not None:
-            frame = sys._current_frames().get(self.thread)  # noqa: SLF001  # the documented way
-            while frame is not None and _is_library(frame):
-                frame = frame.f_back
-            return frame and _describe(frame)
-        line = None
-        for frame in _awaited_frames(self._task.get_coro()):
-            if not _is_library(frame):
-                line = frame
-        return line and _describe(line)
+        return coroutine_line(self._task.get_coro()) if self.thread is None else thread_line(self.thread)
 
 
 class RunningJobs:
@@ -220,17 +205,3 @@ class Errors:
 def name_of(job: Job) -> str:
     """Return task and number of a job."""
     return f"{job.task_name}[{job.id}]"
-
-
-def _awaited_frames(awaitable: object) -> Iterator[FrameType]:
-    while (frame := getattr(awaitable, "cr_frame", None)) is not None:
-        yield frame
-        awaitable = getattr(awaitable, "cr_await", None)
-
-
-def _is_library(frame: FrameType) -> bool:
-    return str(frame.f_globals.get("__name__", "")).partition(".")[0] in LIBRARIES
-
-
-def _describe(frame: FrameType) -> str:
-    return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_qualname}"
