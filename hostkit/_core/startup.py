@@ -28,11 +28,12 @@ async def start_services(
             return
         for supervisor in step:
             supervisor.begin()
-        while any(map(_is_starting, step)) and not lifetime.stopping:
-            if wakeup.time() >= deadline:
-                lifetime.fail(StartupTimeoutError([each.name for each in step if _is_starting(each)], timeout))
-            else:
-                await wakeup.wait(deadline)
+        for supervisor in step:
+            while _is_starting(supervisor) and not lifetime.stopping:
+                if wakeup.time() >= deadline:
+                    lifetime.fail(StartupTimeoutError([each.name for each in step if _is_starting(each)], timeout))
+                else:
+                    await wakeup.wait(deadline)
         begun += len(step)
         if begun >= BATCH:
             begun = 0
