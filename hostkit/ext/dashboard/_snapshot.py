@@ -19,7 +19,7 @@ MOST = 500
 """How many of each list are shown; ``totals`` has how many there are."""
 MOST_PROBLEMS = 100
 SHORT_ERROR = 300
-PART = 4
+PART = 10
 """How many items of a list are read without a turn for others."""
 
 JSON = dict[str, Any]
