@@ -2,9 +2,8 @@
 
 import json
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -24,6 +23,8 @@ PART = 10
 
 JSON = dict[str, Any]
 Pause = Callable[[], Awaitable[None]]
+Row = tuple[str, ScheduledJob, str | None]
+"""A scheduled job, with its scheduler's name and its next run as text."""
 T = TypeVar("T")
 
 _encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
@@ -70,7 +71,10 @@ async def take(  # noqa: PLR0913  # one for each thing that it shows
         checks = {}  # they are not asked any more
     clocks = view.clocks(status)
     schedulers, queues, workers = view.schedulers(), view.queues(), view.durable_workers()
-    jobs = [(scheduler, job, job.next_run) async for scheduler, job in _in_parts(tuple(view.schedules()), pause)]
+    jobs: list[Planned] = []
+    for part in _parts(tuple(view.schedules())):
+        jobs += [(scheduler, job, job.next_run) for scheduler, job in part]
+        await pause()
     problems = find_problems(Findings(view, status, clocks, jobs, checks, loop_lag))
     await pause()
     urgent = {(each["scheduler"], each["name"]) for each in problems if each["kind"] == "schedule"}
@@ -95,29 +99,33 @@ async def take(  # noqa: PLR0913  # one for each thing that it shows
             "durable": len(durable),
         },
     }
-    parts = [_encode(content).removesuffix("}")]
     await pause()
-    services = [
-        _encode(_service(each, clocks, roles.get(each.name), schedulers.get(each.name), checks.get(each.name)))
-        async for each in _in_parts(status.services[:MOST], pause)
-    ]
-    rows = _in_order(jobs, urgent, clocks)[:MOST]
-    schedules = [_encode(_schedule(*row)) async for row in _in_parts(rows, pause)]
-    queue_rows = [_encode(_queue(*each)) async for each in _in_parts(tuple(queues.items())[:MOST], pause)]
-    for name, items in (("services", services), ("schedules", schedules), ("queues", queue_rows)):
-        parts.append(f',"{name}":[{",".join(items)}]')
-    text = "".join([*parts, "}"])
+
+    def service(each: ServiceStatus) -> JSON:
+        return _service(each, clocks, roles.get(each.name), schedulers.get(each.name), checks.get(each.name))
+
+    services = await _list(status.services, service, pause)
+    rows = await _list(_in_order(jobs, urgent, clocks), _schedule, pause)
+    queue_rows = await _list(tuple(queues.items()), _queue, pause)
+    more = f'"services":{services},"schedules":{rows},"queues":{queue_rows}'
+    text = f"{_encode(content)[:-1]},{more}}}"
     changing = text.replace(f'"at":"{status.at}"', "", 1)
     # What is different at each reading is no news: a loop that is late is a problem as well.
     return Snapshot(text, changing.replace(f'"loop_lag":{json.dumps(content["host"]["loop_lag"])}', "", 1))
 
 
-async def _in_parts(items: Sequence[T], pause: Pause) -> AsyncIterator[T]:
-    """Yield *items*, with a turn for others now and then."""
-    for number, item in enumerate(items, 1):
-        yield item
-        if number % PART == 0:
-            await pause()
+def _parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Return *items*, a few at a time."""
+    return (items[start : start + PART] for start in range(0, len(items), PART))
+
+
+async def _list(items: Sequence[T], row: Callable[[T], JSON], pause: Pause) -> str:
+    """Return a JSON list of what *row* makes of the first *items*."""
+    texts = []
+    for part in _parts(items[:MOST]):
+        texts.append(_encode([row(item) for item in part])[1:-1])
+        await pause()
+    return f"[{','.join(texts)}]"
 
 
 def run_json(run: Run | None, limit: int = SHORT_ERROR) -> JSON | None:
@@ -183,23 +191,24 @@ def _service(
     }
 
 
-def _in_order(jobs: Sequence[Planned], urgent: set[tuple[str, str]], clocks: Clocks) -> list[Planned]:
+def _in_order(jobs: Sequence[Planned], urgent: set[tuple[str, str]], clocks: Clocks) -> list[Row]:
     """Return the jobs that have a problem, then the others, both by their next run."""
 
-    def order(entry: tuple[bool, float, Planned]) -> tuple[bool, float]:
+    def order(entry: tuple[bool, float, Row]) -> tuple[bool, float]:
         return entry[:2]
 
     rows = []
     for scheduler, job, planned in jobs:
         # The next run of an interval is reckoned anew at each reading: jobs of the same instant would change places.
-        upcoming = None if planned is None else clocks.settled(planned, scheduler, job.name)
+        upcoming, text = (None, None) if planned is None else clocks.settled(planned, scheduler, job.name)
         due = float("inf") if upcoming is None else upcoming.timestamp()
         is_urgent = (short_name(scheduler), short_name(job.name)) in urgent
-        rows.append((not is_urgent, due, (scheduler, job, upcoming)))
-    return [planned for _, _, planned in sorted(rows, key=order)]
+        rows.append((not is_urgent, due, (scheduler, job, text)))
+    return [row for _, _, row in sorted(rows, key=order)]
 
 
-def _schedule(scheduler: str, job: ScheduledJob, upcoming: datetime | None) -> JSON:
+def _schedule(row: Row) -> JSON:
+    scheduler, job, next_run = row
     rule, zone = _rule(job.schedule)
     history, runs = job.history, job.runs
     began = [run.started for run in runs if run.started is not None]
@@ -211,7 +220,7 @@ def _schedule(scheduler: str, job: ScheduledJob, upcoming: datetime | None) -> J
         "paused": job.paused,
         "running": len(runs),
         "running_since": iso(min(began)) if began else None,
-        "next_run": None if upcoming is None else iso(upcoming),
+        "next_run": next_run,
         "last": run_json(history[-1] if history else None),
     }
 
@@ -223,7 +232,8 @@ def _rule(schedule: Schedule) -> tuple[str, str | None]:
     return shortened(str(schedule).replace(f" {zone}", ""), SHORT_ERROR), zone
 
 
-def _queue(name: str, queue: JobQueue) -> JSON:
+def _queue(named: tuple[str, JobQueue]) -> JSON:
+    name, queue = named
     return {
         "name": short_name(name),
         "concurrency": queue.concurrency,

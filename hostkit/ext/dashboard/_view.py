@@ -68,7 +68,7 @@ class Clocks:
         """Take the reading in *status*."""
         self.now = datetime.fromisoformat(status.at)
         self.loop_time = status.loop_time
-        self._steady: dict[object, datetime] = {}
+        self._steady: dict[object, tuple[datetime, str]] = {}
         self._before = {} if before is None else before._steady  # noqa: SLF001  # its own class
         self._began = self.now - timedelta(seconds=status.loop_time or 0.0)
         if before is not None and abs(self._began - before._began) < DRIFT:  # noqa: SLF001  # its own class
@@ -82,13 +82,13 @@ class Clocks:
 
     def steady(self, instant: str | None, *key: object) -> str | None:
         """Return *instant*, or the text that *key* had in the previous reading if both are nearly equal."""
-        return None if instant is None else iso(self.settled(datetime.fromisoformat(instant), *key))
+        return None if instant is None else self.settled(datetime.fromisoformat(instant), *key)[1]
 
-    def settled(self, instant: datetime, *key: object) -> datetime:
-        """Return *instant*, or what *key* had in the previous reading if both are nearly equal."""
+    def settled(self, instant: datetime, *key: object) -> tuple[datetime, str]:
+        """Return *instant* and its text, or what *key* had in the previous reading if both are nearly equal."""
         known = self._before.get(key)
-        if known is None or abs(instant - known) >= DRIFT:
-            known = instant
+        if known is None or abs(instant - known[0]) >= DRIFT:
+            known = instant, iso(instant)
         self._steady[key] = known
         return known
 
