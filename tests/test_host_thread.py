@@ -13,7 +13,7 @@ import anyio
 import pytest
 from anyio import from_thread
 from anyio.lowlevel import EventLoopToken, checkpoint, current_token
-from children import PYTHON, Child
+from children import PATIENCE, PYTHON, Child
 from puppet import Puppet, PuppetError, build, trace
 
 from hostkit import HostFailedError, HostOptions, HostState, HostStateError, HostThread, StoppingToken
@@ -321,15 +321,19 @@ class TestStuck:
 
     def test_a_blocked_event_loop_does_not_hold_stop(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Who blocks the event loop is named, with the line."""
-        released = threading.Event()
+        go, blocked, released = threading.Event(), threading.Event(), threading.Event()
 
-        async def block(stopping_token: StoppingToken) -> None:
-            await stopping_token.wait()
+        async def block() -> None:
+            while not go.is_set():
+                await checkpoint()
+            blocked.set()
             released.wait()
 
         host, _ = build(block, options=HASTY)
         monkeypatch.setattr("hostkit._process.host_thread.MARGIN", 0)
         thread = host.start_in_thread()
+        go.set()
+        assert blocked.wait(PATIENCE)
 
         with pytest.raises(
             HostFailedError, match=r"cannot be stopped: service 'a' blocks .* at .*test_host_thread\.py"
