@@ -208,7 +208,8 @@ class Lifecycle:
         if self._changed is not None:
             self._changed.set()
             self._changed = None
-        if not (self.started or self.lifetime.stopping):
+        was_settled = supervisor.ended and supervisor.was_ready  # its end may break the group, which is noticed first
+        if not (self.started or self.lifetime.stopping or was_settled):
             self._wakeup.event.set()
         if supervisor.ended:
             self.on_execute_ended(supervisor)
