@@ -25,7 +25,7 @@ MINUTE = 60
 builder = HostBuilder()
 builder.add_service(Dashboard(builder, actions=True))  # first: it shows the start of the others, and their stop
 payments = builder.add_service(JobQueue(concurrency=3, retry=Retry(attempts=2)), name="payments")
-scheduler = builder.add_service(Scheduler())
+scheduler = Scheduler()
 
 
 class Rates(BackgroundService):
@@ -67,6 +67,7 @@ def nightly_report() -> None:
     time.sleep(8)
 
 
+builder.add_service(scheduler)  # last: it stops first, so nothing new begins while the others stop
 host = builder.build()
 
 if __name__ == "__main__":
