@@ -162,13 +162,14 @@ class HostRunner:
         run = running_service(sys._getframe())  # noqa: SLF001  # the documented way to one's own stack
         if run is None or self.lifecycle is None or run.supervisor.group is not self.lifecycle.group:
             return
-        if only is None or run.supervisor is only:
-            whose, instead = ("itself", "return") if only else ("its own host", "call lifetime.request_stop()")
-            message = (
-                f"service {run.supervisor.name!r} awaits {method} of {whose}, which waits for its end; "
-                f"{instead} instead"
-            )
-            raise HostStateError(message)
+        if only is None:
+            why = "its own host, which waits for that service; call lifetime.request_stop() instead"
+        elif run.supervisor is only:
+            why = "itself, which waits for its end; return instead"
+        else:
+            return
+        message = f"service {run.supervisor.name!r} awaits {method} of {why}"
+        raise HostStateError(message)
 
     def status(self, *, lines: bool = True) -> "HostStatus":
         """Return what the host and its services are doing."""
