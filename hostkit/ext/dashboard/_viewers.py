@@ -13,6 +13,7 @@ from anyio.abc import TaskGroup
 
 from hostkit.events import HostEvent, HostStarting, HostStopped
 from hostkit.ext.asgi import Receive, Send
+from hostkit.ext.dashboard._snapshot import Pause
 
 MOST = 50
 EVERY = 1.0
@@ -93,7 +94,7 @@ class Viewers:
 
     def __init__(
         self,
-        read: Callable[[Callable[[], Awaitable[None]]], Awaitable[tuple[str, str] | None]],
+        read: Callable[[Pause], Awaitable[tuple[str, str] | None]],
         refresh: Callable[[], Awaitable[None]],
         lag: LoopLag,
         *,
