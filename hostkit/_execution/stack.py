@@ -9,8 +9,20 @@ import anyio
 
 # Where a service waits is its own line, not the one in the library that it waits with.
 _LIBRARIES = frozenset(
-    {"anyio", "asgiref", "asyncio", "concurrent", "contextlib", "hostkit", "importlib", "outcome", "procrastinate"}
-    | {"threading", "trio", "uvloop"}
+    {
+        "anyio",
+        "asgiref",
+        "asyncio",
+        "concurrent",
+        "contextlib",
+        "hostkit",
+        "importlib",
+        "outcome",
+        "procrastinate",
+        "threading",
+        "trio",
+        "uvloop",
+    }
 )
 
 
