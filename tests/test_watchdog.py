@@ -1,5 +1,6 @@
 """The watchdog of an event loop in detail. That it ends a process is tested by `test_process_stuck`."""
 
+import _thread
 import faulthandler
 import math
 import threading
@@ -12,6 +13,7 @@ from loguru import logger
 from puppet import Plain
 
 from hostkit import HostBuilder, HostOptions, StoppingToken
+from hostkit._process import leave as _leave
 from hostkit._process import watchdog as _watchdog
 from hostkit._process.leave import FLUSH_TIMEOUT
 from hostkit._process.watchdog import LAST_MARGIN, NAMING_MARGIN, PAUSE, TIME_AFTER_PAUSE, Watchdog
@@ -187,6 +189,42 @@ def test_a_paused_process_has_time_to_say_more(
     assert left == []
     assert watchdog.remaining <= TIME_AFTER_PAUSE if stops else watchdog.remaining == math.inf
     assert (now + 100 < watchdog._hang_deadline < math.inf) is watched
+
+
+class PausedLock:
+    """A lock whose first wait is over at once, as it is when the whole process was paused for longer than it lasts."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waits = 0
+        self.waited_on = threading.Event()
+
+    def acquire(self, timeout: float | None = None) -> bool:
+        if timeout is None:
+            return self._lock.acquire()
+        self._waits += 1
+        if self._waits == 1:
+            return False
+        self.waited_on.set()
+        return self._lock.acquire(timeout=20)
+
+    def release(self) -> None:
+        self._lock.release()
+
+
+def test_a_pause_takes_little_of_the_time_for_the_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is paused while it writes its last words goes on writing them."""
+    lock = PausedLock()
+    monkeypatch.setattr(_thread, "allocate_lock", lambda: lock)
+    said = []
+
+    def say() -> None:
+        if lock.waited_on.wait(20):
+            said.append("words")
+
+    _leave._bounded(say)
+
+    assert said == ["words"]
 
 
 @pytest.mark.real_time

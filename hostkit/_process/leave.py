@@ -10,6 +10,8 @@ from hostkit._config.logging import complete
 from hostkit._values.standard_error import is_journal, with_priority
 
 FLUSH_TIMEOUT = 1.0
+# A pause of the whole process, as a busy machine or SIGSTOP makes it, lets one wait run out, not all of them.
+WAITS = 10
 
 STUCK_EXIT_CODE = 3
 BLOCKED_EXIT_CODE = 1
@@ -58,4 +60,4 @@ def _bounded(work: Callable[[], None]) -> None:
     # Not threading's: its start takes a lock that the main thread may hold where a signal handler has interrupted it.
     with suppress(RuntimeError):  # no thread is to be had
         _thread.start_new_thread(run, ())
-        done.acquire(timeout=FLUSH_TIMEOUT)
+        any(done.acquire(timeout=FLUSH_TIMEOUT / WAITS) for _ in range(WAITS))
