@@ -790,7 +790,7 @@ def test_a_run_that_is_closed_without_its_loop_goes_silently(service: type[Hoste
     loop.close()
     told = len(events)
     assert host._runner.lifecycle is not None
-    (supervisor,) = host._runner.lifecycle.supervisors()
+    (supervisor,) = host._runner.lifecycle.supervisors.values()
     assert supervisor.run._handle is not None
 
     supervisor.run._handle.coro.close()  # which would say so if the coroutine went on

@@ -280,6 +280,32 @@ async def test_a_status_may_leave_the_lines_out() -> None:
     assert with_lines.services[0].waiting_at is not None
 
 
+async def test_a_status_may_be_of_the_host_or_of_a_service_alone() -> None:
+    """A host can be read in parts, each as it is in the whole."""
+    host, _ = build(Puppet(), Plain(), Puppet())
+    before = host.service_status("c")
+
+    async with host:
+        await anyio.sleep(1)
+        whole, of_host = host.status(), host.status(services=False)
+        parts = [host.service_status("c"), host.service_status("c", lines=False)]
+
+    assert (before.name, before.step, before.state) == ("c", 2, "created")
+    assert of_host.services == ()
+    assert (of_host.ready, of_host.healthy, of_host.started_at) == (True, True, whole.started_at)
+    assert parts[0] == whole.services[2]
+    assert parts[0].waiting_at is not None
+    assert parts[1].waiting_at is None
+
+
+def test_a_status_of_an_unknown_service_is_refused() -> None:
+    """A misspelt name is told with those that there are."""
+    host, _ = build(Puppet(), Plain())
+
+    with pytest.raises(ValueError, match="there is no service named 'x'; there are: 'a', 'b'"):
+        host.service_status("x")
+
+
 def test_registrations_tell_how_services_were_added() -> None:
     """`Host.registrations` has each service's policies and times by its name, in start order, read-only."""
     builder = HostBuilder(QUIET)

@@ -7,8 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, TypedDict
 
 from hostkit import Host, Restart
-from hostkit._core.host import runner_of
-from hostkit._core.registration import Policy, Registration
+from hostkit._core.registration import Policy
 from hostkit._values import clock as _clock
 from hostkit._values.text import table
 
@@ -32,7 +31,7 @@ def overview(host: Host) -> str:
     rows = [COLUMNS]
     rows += [
         (
-            str(step),
+            str(registration.step + 1),
             registration.name,
             registration.kind,
             _words(registration.on_failure),
@@ -40,7 +39,7 @@ def overview(host: Host) -> str:
             _seconds(registration.stop_timeout),
             _seconds(registration.heartbeat_timeout),
         )
-        for step, registration in _registrations(host)
+        for registration in host.registrations.values()
     ]
     start = "no limit" if options.startup_timeout is None else f"{options.startup_timeout:g} s"
     head = (
@@ -61,7 +60,7 @@ def overview_json(host: Host) -> str:
     """Return the services, and the host's options, as one JSON object."""
     services = [
         {
-            "step": step,
+            "step": registration.step + 1,
             "name": registration.name,
             "kind": registration.kind,
             "on_failure": _plain(registration.on_failure),
@@ -69,7 +68,7 @@ def overview_json(host: Host) -> str:
             "stop_timeout": registration.stop_timeout,
             "heartbeat_timeout": registration.heartbeat_timeout,
         }
-        for step, registration in _registrations(host)
+        for registration in host.registrations.values()
     ]
     document = {
         "options": asdict(host.options),
@@ -81,12 +80,6 @@ def overview_json(host: Host) -> str:
         ],
     }
     return json.dumps(document, indent=2) + "\n"
-
-
-def _registrations(host: Host) -> Iterator[tuple[int, Registration]]:
-    for number, step in enumerate(runner_of(host).steps, 1):
-        for registration in step:
-            yield number, registration
 
 
 # A host that has one has imported its module; nothing is imported for those that have none.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hostkit._core.lifetime import HostLifetime, Listener
     from hostkit._core.registration import ServiceRegistration
     from hostkit._core.service import HostedService
-    from hostkit._core.status import HostStatus
+    from hostkit._core.status import HostStatus, ServiceStatus
     from hostkit._process.host_thread import HostThread
 
 
@@ -46,8 +46,7 @@ class Host:
     @property
     def registrations(self) -> Mapping[str, "ServiceRegistration"]:
         """How each service was registered, by its name, in start order; read-only."""
-        steps = enumerate(self._runner.steps)
-        return MappingProxyType({each.name: each.facts(number) for number, step in steps for each in step})
+        return MappingProxyType({name: each.facts() for name, each in self._runner.registrations.items()})
 
     @property
     def options(self) -> "HostOptions":
@@ -211,13 +210,24 @@ class Host:
         """Return the host as the ``lifespan=`` of FastAPI, Starlette or Litestar; *app* is not used."""
         return self._lifespan()
 
-    def status(self, *, lines: bool = True) -> "HostStatus":
+    def status(self, *, services: bool = True, lines: bool = True) -> "HostStatus":
         """Return what the host and its services are doing; from any thread, cheap enough for several times a second.
 
         Args:
-            lines: Whether to look for the line of code where each service is, which takes most of the time.
+            services: Whether to look at each service, which takes most of the time.
+            lines: Whether to look for the line of code where each service is, which takes a part of that.
         """
-        return self._runner.status(lines=lines)
+        return self._runner.status(services=services, lines=lines)
+
+    def service_status(self, name: str, *, lines: bool = True) -> "ServiceStatus":
+        """Return what the service *name* is doing, as in `status`; from any thread.
+
+        A host of thousands of services can be read in parts with it, between which its event loop turns.
+
+        Raises:
+            ValueError: There is no service of that name.
+        """
+        return self._runner.service_status(name, lines=lines)
 
     async def check(self, timeout: Duration = 5) -> Mapping[str, Exception | None]:  # noqa: ASYNC109  # for each service, not for the call
         """Ask every service's `HostedService.check`, side by side.
@@ -238,7 +248,7 @@ class Host:
         """
         from hostkit._core.snapshot import check_all
 
-        return await check_all(self._runner.steps, self._runner.lifecycle, to_seconds(timeout, "timeout"))
+        return await check_all(self._runner.registrations, self._runner.lifecycle, to_seconds(timeout, "timeout"))
 
     def start_in_thread(self) -> "HostThread":
         """Start the host in an event loop of its own on a daemon thread, and return when every service is ready.

@@ -1,6 +1,6 @@
 """One lifecycle of a host: start each step in order, wait for a reason to stop, stop each in reverse."""
 
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context
 from inspect import CORO_CREATED, getcoroutinestate
 from typing import Protocol
@@ -48,6 +48,7 @@ class Lifecycle:
         loop: The event loop in which it runs.
         group: The tasks of the services.
         steps: The services, step by step in start order.
+        supervisors: The same by name.
         began_at: When it began, on the loop's clock.
         shutdown: The stop, and its deadlines.
         settled: Set when every service is ready, or the lifecycle has ended before that.
@@ -86,11 +87,8 @@ class Lifecycle:
         contexts = ServiceContexts(context, level, lifetime.emit_for_service, lifetime.has_listeners)
         self.group = ServiceGroup(loop, contexts, self._on_group_broken)
         self._wakeup = Wakeup(loop.time, self._on_loop_end)
-        self.steps: list[list[Supervisor]] = []
-        for number, step in enumerate(steps):
-            self.steps.append([])
-            for registration in step:
-                self.steps[-1].append(Supervisor(registration, number, self))
+        self.steps = [[Supervisor(each, self) for each in step] for step in steps]
+        self.supervisors = {each.name: each for step in self.steps for each in step}
         self.shutdown = Shutdown(self.steps, options, self._wakeup, self._log_slow_stop)
         self.settled = anyio.Event()
         self.ended = anyio.Event()
@@ -104,10 +102,6 @@ class Lifecycle:
         self._beside: list[Coroutine[object, object, None]] = []  # what runs beside the services
         self.began_at = loop.time()
         lifetime.begin(options, self.group, self._wakeup, self.shutdown.begin, owns_process=owns_process)
-
-    def supervisors(self) -> Iterable[Supervisor]:
-        """Return every service, in start order."""
-        return (supervisor for step in self.steps for supervisor in step)
 
     async def run(self) -> None:
         """Run from the start to the end; it keeps every failure and never raises."""
@@ -192,7 +186,7 @@ class Lifecycle:
         return (
             not self.lifetime.failures
             and not (self._loop_watch is not None and self._loop_watch.blocked)
-            and not any(each.stalled or (each.pending and each.was_ready) for each in self.supervisors())
+            and not any(each.stalled or (each.pending and each.was_ready) for each in self.supervisors.values())
         )
 
     # For the supervisors.
@@ -226,7 +220,7 @@ class Lifecycle:
 
     def _run_beside(self, outer: TaskGroup) -> None:
         beside = [("end of the loop", self._watch_for_cancellation(self._on_loop_end))]
-        found = ((each, each.registration.heartbeat_timeout) for each in self.supervisors())
+        found = ((each, each.registration.heartbeat_timeout) for each in self.supervisors.values())
         timeouts = {supervisor: timeout for supervisor, timeout in found if timeout is not None}
         if timeouts:
             beside.append(("heartbeats", watch_heartbeats(timeouts, self.lifetime, self.shutdown, self.options)))
@@ -250,10 +244,10 @@ class Lifecycle:
 
     async def _start(self) -> None:
         lifetime, time = self.lifetime, self.loop.time
-        loops = (supervisor for supervisor in self.supervisors() if supervisor.registration.executes)
+        loops = (supervisor for supervisor in self.supervisors.values() if supervisor.registration.executes)
         self._executing = {supervisor for supervisor in loops if not supervisor.registration.auxiliary}
         began = time()
-        count = sum(map(len, self.steps))
+        count = len(self.supervisors)
         lifetime.emit(events.HostStarting(began, self.options.application_name, count))
         lifetime.pass_on()  # what was asked for before the start
         await start_services(self.steps, self.options, lifetime, self._wakeup)
@@ -275,7 +269,7 @@ class Lifecycle:
             # asyncio cancels all tasks when its loop ends, in any order: a service may notice before the watch.
             self._on_loop_end()
             return
-        registrations = (supervisor.registration for supervisor in self.supervisors())
+        registrations = (supervisor.registration for supervisor in self.supervisors.values())
         loops = [registration.executes for registration in registrations if not registration.auxiliary]
         if all(loops):
             if not loops:
@@ -336,7 +330,7 @@ class Lifecycle:
     def _drop_unbegun(self) -> None:
         if not self.loop.cancels_natively:
             return
-        for supervisor in self.supervisors():
+        for supervisor in self.supervisors.values():
             supervisor.drop_unbegun()
         for coroutine in self._beside:
             if getcoroutinestate(coroutine) == CORO_CREATED:

@@ -73,7 +73,10 @@ class Registration:
         stops: Whether it has a ``stop()`` of its own.
         takes_task_status: Whether it says itself when it is ready.
         ready_at_once: Whether nothing has to be awaited for it to be ready.
+        step: The number of its step in the start order of its host.
     """
+
+    step: int
 
     def __init__(  # noqa: PLR0913  # one for each option of add_service
         self,
@@ -112,10 +115,10 @@ class Registration:
         self.takes_task_status = _check_hooks(service)
         self.ready_at_once = not self.starts and not self.takes_task_status
 
-    def facts(self, step: int) -> ServiceRegistration:
+    def facts(self) -> ServiceRegistration:
         """Return what everyone may know of it."""
         return ServiceRegistration(
-            self.name, self.kind, step, self.on_failure, self.on_return, self.stop_timeout, self.heartbeat_timeout
+            self.name, self.kind, self.step, self.on_failure, self.on_return, self.stop_timeout, self.heartbeat_timeout
         )
 
 

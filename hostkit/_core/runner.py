@@ -20,7 +20,7 @@ from hostkit._values.states import HostState, ServiceState
 if TYPE_CHECKING:
     from hostkit._core.lifecycle import Lifecycle, LoopWatch
     from hostkit._core.service import HostedService
-    from hostkit._core.status import HostStatus
+    from hostkit._core.status import HostStatus, ServiceStatus
     from hostkit._core.supervisor import Supervisor
 
 
@@ -29,6 +29,7 @@ class HostRunner:
 
     Attributes:
         steps: The services, step by step in start order.
+        registrations: The same by name.
         options: The options of the host.
         lifetime: Its lifetime.
         lifecycle: The current or last lifecycle; None before the first start.
@@ -38,7 +39,7 @@ class HostRunner:
         self, steps: Sequence[Sequence[Registration]], options: HostOptions, lifetime: LifetimeController
     ) -> None:
         """Take what the builder has collected."""
-        self.steps = steps
+        self._take(steps)
         self.options = options
         self.lifetime = lifetime
         self.lifecycle: Lifecycle | None = None
@@ -47,15 +48,22 @@ class HostRunner:
 
     def services(self) -> "Mapping[str, HostedService]":
         """Return every service by its name, in start order."""
-        return MappingProxyType({each.name: each.service for step in self.steps for each in step})
+        return MappingProxyType({name: each.service for name, each in self.registrations.items()})
 
     def put_first(self, service: "HostedService", name: str) -> None:
         """Put a service in front of all others, which only looks on; see `hostkit._core.host.put_first`."""
-        taken = self.services()
+        taken = self.registrations
         names = (name, *(f"{name}-{number}" for number in range(2, len(taken) + 3)))
         registration = Registration(service, next(name for name in names if name not in taken))
         registration.auxiliary = True
-        self.steps = [[registration], *self.steps]
+        self._take([[registration], *self.steps])
+
+    def _take(self, steps: Sequence[Sequence[Registration]]) -> None:
+        self.steps = steps
+        self.registrations = {each.name: each for step in steps for each in step}
+        for number, step in enumerate(steps):
+            for registration in step:
+                registration.step = number
 
     def run_once(self) -> None:
         """Count a call of ``run()``.
@@ -141,15 +149,11 @@ class HostRunner:
             ValueError: There is no service of that name.
             HostStateError: The host is not started.
         """
-        services = self.services()
-        if name not in services:
-            names = ", ".join(map(repr, services))
-            message = f"there is no service named {name!r}; there are: {names}"
-            raise ValueError(message)
+        self._registration(name)
         if self.lifecycle is None or self.lifetime.state is not HostState.STARTED:
             message = f"the host is {self.lifetime.state}: a service can be restarted while the host is started"
             raise HostStateError(message)
-        return next(each for each in self.lifecycle.supervisors() if each.name == name)
+        return self.lifecycle.supervisors[name]
 
     def refuse_own_service(self, method: str, only: "Supervisor | None" = None) -> None:
         """Refuse a call that one of the host's own services awaits, or *only* that one: it would wait for itself.
@@ -171,11 +175,25 @@ class HostRunner:
         message = f"service {run.supervisor.name!r} awaits {method} of {why}"
         raise HostStateError(message)
 
-    def status(self, *, lines: bool = True) -> "HostStatus":
+    def status(self, *, services: bool = True, lines: bool = True) -> "HostStatus":
         """Return what the host and its services are doing."""
         from hostkit._core.snapshot import host_status
 
-        return host_status(self.steps, self.options, self.lifetime, self.lifecycle, lines=lines)
+        wanted = self.registrations.values() if services else ()
+        return host_status(wanted, self.options, self.lifetime, self.lifecycle, lines=lines)
+
+    def service_status(self, name: str, *, lines: bool) -> "ServiceStatus":
+        """Return what a service is doing; see `Host.service_status`."""
+        from hostkit._core.snapshot import Look
+
+        return Look(self.lifecycle, lines=lines).at(self._registration(name))
+
+    def _registration(self, name: str) -> Registration:
+        if name not in self.registrations:
+            names = ", ".join(map(repr, self.registrations))
+            message = f"there is no service named {name!r}; there are: {names}"
+            raise ValueError(message)
+        return self.registrations[name]
 
     def _refuse_abandoned(self) -> None:
         if self.lifecycle is None:
@@ -183,7 +201,7 @@ class HostRunner:
         # A thread that has ended may be there a moment longer: only what was abandoned counts.
         left = [
             repr(each.name)
-            for each in self.lifecycle.supervisors()
+            for each in self.lifecycle.supervisors.values()
             if each.state is ServiceState.ABANDONED and each.run.alive
         ]
         if left:

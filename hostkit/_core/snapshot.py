@@ -1,7 +1,7 @@
 """Looks at a host and its services: what they are doing, and whether they are well."""
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from types import MappingProxyType
 
 import anyio
@@ -19,21 +19,23 @@ from hostkit._values.restart import Restart
 from hostkit._values.states import HostState, ServiceState
 from hostkit._values.text import text_of, to_json_ready
 
-Steps = Sequence[Sequence[Registration]]
-
 
 def host_status(
-    steps: Steps, options: HostOptions, lifetime: LifetimeController, lifecycle: Lifecycle | None, *, lines: bool
+    registrations: Iterable[Registration],
+    options: HostOptions,
+    lifetime: LifetimeController,
+    lifecycle: Lifecycle | None,
+    *,
+    lines: bool,
 ) -> HostStatus:
-    """Return what a host is doing; *lifecycle* is its current or last one."""
-    wall = clock.now()
-    now = 0.0 if lifecycle is None else lifecycle.loop.time()
-    look = _Look(wall, now, lifecycle, lines=lines)
+    """Return what a host is doing, and those of its services; *lifecycle* is its current or last one."""
+    look = Look(lifecycle, lines=lines)
+    now = look.now
     shutdown = lifecycle.shutdown if lifecycle is not None and lifetime.state is HostState.STOPPING else None
     return HostStatus(
         application_name=options.application_name,
         environment=options.environment,
-        at=wall.isoformat(timespec="milliseconds"),
+        at=look.wall.isoformat(timespec="milliseconds"),
         loop_time=None if lifecycle is None else now,
         started_at=None if lifecycle is None else look.instant(lifecycle.began_at),
         state=lifetime.state,
@@ -46,35 +48,42 @@ def host_status(
         waiting_for=() if shutdown is None else tuple(each.name for each in shutdown.waiting_for()),
         seconds_to_cancel=None if shutdown is None else max(0.0, shutdown.cancel_at - now),
         seconds_to_abandon=None if shutdown is None else max(0.0, shutdown.leave_at - now),
-        services=tuple(look.at(each, number) for number, step in enumerate(steps) for each in step),
+        services=tuple(map(look.at, registrations)),
     )
 
 
-class _Look:
-    """One reading of both clocks, and the services at that instant."""
+class Look:
+    """One reading of both clocks, and the services at that instant.
 
-    def __init__(self, wall: datetime, now: float, lifecycle: Lifecycle | None, *, lines: bool) -> None:
-        self._wall = wall
-        self._now = now
+    Attributes:
+        wall: The instant on the wall clock.
+        now: The same on the event loop's; 0 before the first start.
+    """
+
+    def __init__(self, lifecycle: Lifecycle | None, *, lines: bool) -> None:
+        """Read the clocks."""
+        self.wall = clock.now()
+        self.now = 0.0 if lifecycle is None else lifecycle.loop.time()
         self._lines = lines
-        supervisors = () if lifecycle is None else lifecycle.supervisors()
-        self._supervisors = {each.registration: each for each in supervisors if each.state is not ServiceState.CREATED}
+        self._supervisors: Mapping[str, Supervisor] = {} if lifecycle is None else lifecycle.supervisors
 
     def instant(self, at: float | None) -> str | None:
         """Return an instant of the loop's clock as the wall clock has it."""
         if at is None:
             return None
-        return (self._wall + timedelta(seconds=at - self._now)).isoformat(timespec="milliseconds")
+        return (self.wall + timedelta(seconds=at - self.now)).isoformat(timespec="milliseconds")
 
-    def at(self, registration: Registration, step: int) -> ServiceStatus:
+    def at(self, registration: Registration) -> ServiceStatus:
         """Return what a service is doing."""
-        supervisor = self._supervisors.get(registration)
+        supervisor = self._supervisors.get(registration.name)
+        if supervisor is not None and supervisor.state is ServiceState.CREATED:
+            supervisor = None
         policy, run = registration.on_failure, None if supervisor is None else supervisor.run
         failure = None if supervisor is None else supervisor.last_failure
         return ServiceStatus(
             name=registration.name,
             kind=registration.kind,
-            step=step,
+            step=registration.step,
             state=ServiceState.CREATED if supervisor is None else supervisor.state,
             since=None if supervisor is None else self.instant(supervisor.state_since),
             restarts=0 if supervisor is None else supervisor.restarts,
@@ -84,19 +93,19 @@ class _Look:
             last_failure=None if failure is None else text_of(failure),
             last_failure_at=None if supervisor is None else self.instant(supervisor.last_failure_at),
             heartbeat_timeout=registration.heartbeat_timeout,
-            silent_for=None if run is None or not run.is_watched else max(0.0, self._now - run.active_at),
+            silent_for=None if run is None or not run.is_watched else max(0.0, self.now - run.active_at),
             stalled=supervisor is not None and supervisor.stalled,
             waiting_at=None if supervisor is None or not self._lines else supervisor.run.waiting_at(),
             details=_details(registration.service),
         )
 
 
-async def check_all(steps: Steps, lifecycle: Lifecycle | None, seconds: float) -> Mapping[str, Exception | None]:
+async def check_all(
+    names: Iterable[str], lifecycle: Lifecycle | None, seconds: float
+) -> Mapping[str, Exception | None]:
     """Return what is wrong with each service: it is not running, or its ``check()`` raises or takes too long."""
-    registrations = [registration for step in steps for registration in step]
     answers: dict[str, Exception | None] = {
-        registration.name: HostStateError(f"service {registration.name!r} has not been started")
-        for registration in registrations
+        name: HostStateError(f"service {name!r} has not been started") for name in names
     }
 
     async def ask(name: str, service: HostedService) -> None:
@@ -107,7 +116,7 @@ async def check_all(steps: Steps, lifecycle: Lifecycle | None, seconds: float) -
             answers[name] = error
 
     async with anyio.create_task_group() as group:
-        for supervisor in () if lifecycle is None else lifecycle.supervisors():
+        for supervisor in () if lifecycle is None else lifecycle.supervisors.values():
             name, service = supervisor.name, supervisor.registration.service
             answers[name] = _problem(supervisor)
             has_check = type(service).check is not HostedService.check  # the others need no task

@@ -43,11 +43,11 @@ class Supervisor:
     run: ServiceRun
     """The current or last run; there is one from `begin` on."""
 
-    def __init__(self, registration: Registration, step: int, owner: SupervisorOwner) -> None:
+    def __init__(self, registration: Registration, owner: SupervisorOwner) -> None:
         """Prepare; `begin` starts the first run."""
         self.registration = registration
         self.name = registration.name
-        self.step = step
+        self.step = registration.step
         self.lifetime = owner.lifetime
         self.group = owner.group
         self.state = ServiceState.CREATED
