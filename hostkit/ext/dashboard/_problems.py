@@ -29,6 +29,7 @@ class Findings:
 
     view: HostView
     status: HostStatus
+    services: Sequence[ServiceStatus]
     clocks: Clocks
     jobs: Sequence[Planned]
     checks: Mapping[str, Exception | None]
@@ -53,7 +54,7 @@ def _problem(level: str, kind: str, name: str, text: str, **more: object) -> Pro
 
 
 def _of_services(found: Findings) -> Iterator[Problem]:
-    for service in found.status.services:
+    for service in found.services:
         if service.state is ServiceState.FAILED or service.state is ServiceState.ABANDONED:
             failed = service.state is ServiceState.FAILED
             text = "has failed." if failed else "was abandoned: it ignored its cancellation."

@@ -65,21 +65,32 @@ async def take(  # noqa: PLR0913  # one for each thing that it shows
     host = view.host
     if host is None:
         return None
-    status = host.status()
-    await pause()
+    status = host.status(services=False)
     if status.state is not HostState.STARTED:
         checks = {}  # they are not asked any more
     clocks = view.clocks(status)
     schedulers, queues, workers = view.schedulers(), view.queues(), view.durable_workers()
+    roles: JSON = dict.fromkeys(schedulers, "scheduler") | dict.fromkeys(queues, "queue")
+    roles |= dict.fromkeys(workers, "durable") | dict.fromkeys(view.dashboards(), "dashboard")
+    await pause()
+    services: list[ServiceStatus] = []
+
+    def service(name: str) -> JSON:
+        services.append(each := host.service_status(name))
+        return _service(each, clocks, roles.get(name), schedulers.get(name), checks.get(name))
+
+    names = tuple(host.services)
+    service_rows = await _list(names, service, pause)
+    for unseen in _parts(names[MOST:]):  # the problems and the totals are of all
+        services += map(host.service_status, unseen)
+        await pause()
     jobs: list[Planned] = []
     for part in _parts(tuple(view.schedules())):
         jobs += [(scheduler, job, job.next_run) for scheduler, job in part]
         await pause()
-    problems = find_problems(Findings(view, status, clocks, jobs, checks, loop_lag))
+    problems = find_problems(Findings(view, status, services, clocks, jobs, checks, loop_lag))
     await pause()
     urgent = {(each["scheduler"], each["name"]) for each in problems if each["kind"] == "schedule"}
-    roles: JSON = dict.fromkeys(schedulers, "scheduler") | dict.fromkeys(queues, "queue")
-    roles |= dict.fromkeys(workers, "durable") | dict.fromkeys(view.dashboards(), "dashboard")
     durable = [_durable(name, worker, view) for name, worker in workers.items()]
     content: JSON = {
         "version": 1,
@@ -93,21 +104,16 @@ async def take(  # noqa: PLR0913  # one for each thing that it shows
         "durable": durable[:MOST],
         "totals": {
             "problems": len(problems),
-            "services": len(status.services),
+            "services": len(services),
             "schedules": len(jobs),
             "queues": len(queues),
             "durable": len(durable),
         },
     }
     await pause()
-
-    def service(each: ServiceStatus) -> JSON:
-        return _service(each, clocks, roles.get(each.name), schedulers.get(each.name), checks.get(each.name))
-
-    services = await _list(status.services, service, pause)
-    rows = await _list(_in_order(jobs, urgent, clocks), _schedule, pause)
+    schedule_rows = await _list(_in_order(jobs, urgent, clocks), _schedule, pause)
     queue_rows = await _list(tuple(queues.items()), _queue, pause)
-    more = f'"services":{services},"schedules":{rows},"queues":{queue_rows}'
+    more = f'"services":{service_rows},"schedules":{schedule_rows},"queues":{queue_rows}'
     text = f"{_encode(content)[:-1]},{more}}}"
     changing = text.replace(f'"at":"{status.at}"', "", 1)
     # What is different at each reading is no news: a loop that is late is a problem as well.

@@ -167,7 +167,7 @@ class HostView:
 
     def clocks_now(self, host: Host) -> Clocks:
         """Return the clocks as they are now, with the instants of the last snapshot."""
-        return Clocks(host.status(lines=False), self._clocks)
+        return Clocks(host.status(services=False), self._clocks)
 
     def queues(self) -> dict[str, JobQueue]:
         """Return the queues by name."""
