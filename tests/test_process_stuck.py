@@ -44,9 +44,10 @@ def test_a_second_signal_leaves_a_blocked_loop(fork_server: ForkServer, backend:
     assert outcome.output == ["first start", "settled", "not flushed"]
 
 
-def test_leaves_a_long_call_in_c(fork_server: ForkServer) -> None:
-    """A computation in C that never lets Python run again is ended with exit code 1, its line in the dump."""
-    outcomes = fork_server.outcomes("long-c-call")
+@pytest.mark.parametrize("case", ["long-c-call", "long-c-calls"])
+def test_leaves_a_long_call_in_c(fork_server: ForkServer, case: str) -> None:
+    """Computations in C that let Python run never again, or now and then, are ended with exit code 1, and named."""
+    outcomes = fork_server.outcomes(case)
 
     for outcome in outcomes:
         assert outcome.code == 1

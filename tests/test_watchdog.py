@@ -191,6 +191,24 @@ def test_a_paused_process_has_time_to_say_more(
     assert (now + 100 < watchdog._hang_deadline < math.inf) is watched
 
 
+@pytest.mark.parametrize("beats", [True, False])
+def test_a_paused_process_has_that_time_once(timer: Timer, left: list[tuple[int, str]], *, beats: bool) -> None:
+    """Calls in C that keep the interpreter to themselves look like pauses: only a turn of the loop earns another."""
+    watchdog = Watchdog(log, describe=lambda _frame: ("blocked", 7), hang_timeout=60)
+    watchdog._descriptor = 2
+    watchdog._beat()
+    late = time.monotonic() + 60 + NAMING_MARGIN + PAUSE + 1
+    watchdog._look(late)
+    before = left.copy()
+    if beats:
+        watchdog._beat()
+
+    watchdog._look(late + TIME_AFTER_PAUSE + NAMING_MARGIN + PAUSE + 1)
+
+    assert before == []
+    assert bool(left) is not beats
+
+
 class PausedLock:
     """A lock whose first wait is over at once, as it is when the whole process was paused for longer than it lasts."""
 

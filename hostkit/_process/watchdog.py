@@ -26,7 +26,7 @@ NAMING_MARGIN = 0.5
 # comes that a pause is mostly over before.
 LAST_MARGIN = 5.0
 # A thread that wakes so much too late was paused with the whole process; the loop has so much time then.
-PAUSE, TIME_AFTER_PAUSE = 1.0, 1.0
+PAUSE, TIME_AFTER_PAUSE = 0.1, 1.0
 # How many heartbeats the loop gives within each threshold, and how many looks in a row must find none.
 BEATS_IN_LAG, BEATS_IN_HANG = 2, 3
 # faulthandler takes no timeout that does not fit into its clock.
@@ -69,6 +69,7 @@ class Watchdog:
         self._thread: threading.Thread | None = None
         self._descriptor: int | None = None
         self._timed = self._closed = False
+        self._was_paused = False
         self._beat_at = self._seen_beat = 0.0
         self._next_look = 0.0
         self._looks = 0
@@ -142,7 +143,7 @@ class Watchdog:
 
     def _beat(self) -> None:
         self._beat_at = time.monotonic()
-        self.blocked = False
+        self.blocked = self._was_paused = False
         first = not self._beating
         self._beating = True
         if self._hang < math.inf:
@@ -185,8 +186,10 @@ class Watchdog:
     def _look(self, now: float) -> float:
         """Leave if a deadline is over, warn if the loop is blocked, and return the seconds until the next look."""
         seconds = self._deadline() + NAMING_MARGIN - now
-        if seconds < -PAUSE:
-            # The host itself has more to say: it cancels and abandons what is late.
+        if seconds < -PAUSE and not self._was_paused:
+            # The host itself has more to say: it cancels and abandons what is late. It has that time once: calls of C
+            # code that keep the interpreter to themselves for seconds, one after the other, look the same.
+            self._was_paused = True
             if self._hang_deadline < math.inf:
                 self._hang_deadline = now + TIME_AFTER_PAUSE
             if self.remaining < math.inf:

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import ctypes
 import os
 import sys
 import threading
@@ -232,6 +233,20 @@ def long_c_call(backend: str) -> None:
         say("ready")
         await stopping_token.wait()
         max(iter(int, 1))  # found here
+
+    build(options(backend), computer).run()
+
+
+@case
+def long_c_calls(backend: str) -> None:
+    """Make one call in C after the other that keeps the interpreter to itself, from the stop on."""
+    keeping = ctypes.PyDLL(None)
+
+    async def computer(stopping_token: StoppingToken) -> None:
+        say("ready")
+        await stopping_token.wait()
+        while True:
+            keeping.sleep(3)  # found here
 
     build(options(backend), computer).run()
 
