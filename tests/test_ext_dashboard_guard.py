@@ -119,6 +119,22 @@ class TestToken:
 
         assert [(len(one), len(other)) for one, other in compared] == [(32, 32)] * 2
 
+    async def test_a_cookie_is_compared_in_constant_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """So is its signature."""
+        compared = []
+
+        def compare(one: bytes, other: bytes) -> bool:
+            compared.append((one, other))
+            return False
+
+        async with scene(token=TOKEN) as found:
+            signed_in = await found.client.request("POST", "/sign-in", f"token={TOKEN}".encode())
+            monkeypatch.setattr("hostkit.ext.dashboard._guard.hmac.compare_digest", compare)
+            refused = await found.client.get("/status.json", cookie=signed_in.headers["set-cookie"].partition(";")[0])
+
+        assert [(len(one), len(other)) for one, other in compared] == [(64, 64)]
+        assert refused.status == 401
+
     async def test_never_in_a_url(self) -> None:
         """A URL ends up in logs: what stands there is no token."""
         async with scene(token=TOKEN) as found:
@@ -457,6 +473,26 @@ class TestAnswers:
             answers = [await found.client.request("HEAD", path) for path in ("/", "/status.json", "/events", "/livez")]
 
         assert [answer.status for answer in answers] == [200] * 4
+
+    async def test_clients_that_do_not_read_lose_their_place(self) -> None:
+        """A hundred requests are answered at a time; who does not receive the answer makes room after ten seconds."""
+
+        async def stand_still(*_message: Message) -> Message:
+            await anyio.sleep_forever()
+            raise AssertionError
+
+        async def ask() -> None:
+            await found.client.app(found.client.scope("GET", "/metrics", {}), stand_still, stand_still)
+
+        async with scene() as found, anyio.create_task_group() as group:
+            for _ in range(100):
+                group.start_soon(ask)
+            await anyio.sleep(9)
+            full = await found.client.get("/livez")
+            await anyio.sleep(2)
+            free = await found.client.get("/livez")
+
+        assert (full.status, free.status) == (503, 200)
 
     async def test_an_error_of_our_own_tells_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """It is in the log of the server; the client gets no traceback, path or version."""

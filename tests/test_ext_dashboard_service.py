@@ -236,6 +236,23 @@ class TestLoad:
         async with server.build():
             assert await most_accepted_in_a_turn(server.dashboard._server) == 1
 
+    async def test_a_head_without_end_is_refused(self) -> None:
+        """A client that sends one header after the other fills no memory, whatever parsers are installed."""
+        server = Server()
+        answer = b""
+
+        async with server.build():
+            stream = await server.connect()
+            with suppress(anyio.BrokenResourceError):
+                await stream.send(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n")
+                for _ in range(100):
+                    await stream.send(b"X-Filler: " + b"x" * 8_000 + b"\r\n")
+                await stream.send(b"\r\n")
+                answer = await stream.receive()
+            await stream.aclose()
+
+        assert answer.partition(b" ")[2][:3] in {b"", b"400"}
+
     async def test_slow_clients_do_not_keep_others_out(self) -> None:
         """Three hundred connections that send half a head: the oldest are closed, and a further one is answered."""
         server = Server()

@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs
 
+import anyio
 from loguru import logger
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -24,11 +25,15 @@ from hostkit.ext.dashboard._page import Page
 from hostkit.ext.dashboard._plain import plain_status
 from hostkit.ext.dashboard._snapshot import Pause, take
 from hostkit.ext.dashboard._view import HostView
-from hostkit.ext.dashboard._viewers import LoopLag, Viewers
+from hostkit.ext.dashboard._viewers import PATIENCE, LoopLag, Viewers
 from hostkit.ext.health import Probes
 
 AT_ONCE = 100
 KEPT_FOR_PROBES = 10
+
+
+class SlowClientError(Exception):
+    """Raised for a client that does not receive its response in time."""
 
 
 class DashboardApp:
@@ -68,7 +73,7 @@ class DashboardApp:
         root = str(scope.get("root_path", ""))
         path = str(scope["path"]).removeprefix(root).removesuffix("/") or "/"
         scope = {**scope, "path": f"{root}{path}"}
-        send = self._with_headers(send)
+        send = self._with_headers(send if path == "/events" else _in_time(send))  # the streams see to that themselves
         kept = path in OPEN_PATHS or path == "/metrics"
         if self._at_once >= (AT_ONCE if kept else AT_ONCE - KEPT_FOR_PROBES):
             await error_response(HTTPStatus.SERVICE_UNAVAILABLE, "too many requests at once", [("Retry-After", "5")])(
@@ -83,6 +88,8 @@ class DashboardApp:
             await self._routes(scope, receive, send)
         except RefusedError as refused:
             await error_response(refused.status, refused.words, refused.headers)(scope, receive, send)
+        except SlowClientError:
+            return  # its place is for others; the server closes the connection
         finally:
             self._at_once -= 1
 
@@ -251,3 +258,13 @@ class DashboardApp:
     def _sign_in_page(self, status: HTTPStatus, wrong: str) -> Response:
         application = self._source.options.application_name
         return Response(self._page.sign_in(application, wrong), status, media_type="text/html")
+
+
+def _in_time(send: Send) -> Send:
+    async def send_in_time(message: Message) -> None:
+        with anyio.move_on_after(PATIENCE):
+            await send(message)
+            return
+        raise SlowClientError
+
+    return send_in_time

@@ -88,6 +88,8 @@ class Dashboard(BackgroundService):
         defaults: dict[str, object] = {
             "accepted_at_once": 1,
             "access_log": False,
+            # It stops a client that sends heads without end, or requests without reading; httptools keeps them all.
+            "http": "h11",
             "lifespan": "off",
             "max_connections": MOST_CONNECTIONS,
             "server_header": False,
