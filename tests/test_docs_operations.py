@@ -68,6 +68,16 @@ def test_the_durations_are_the_defaults() -> None:
     ]
 
 
+def test_the_proxy_says_who_asks_and_how() -> None:
+    """A cookie has another name behind TLS: the stream of events needs to be told of it as well as the page."""
+    locations = [block for block in blocks(PAGE, "nginx") if "proxy_pass" in block.text]
+    parts = "".join(block.text for block in locations).split("location ")[1:]
+
+    assert len(parts) == 2
+    for part in parts:
+        assert re.findall(r"proxy_set_header (\S+)", part) == ["Host", "X-Forwarded-For", "X-Forwarded-Proto"]
+
+
 def test_the_unit_leaves_the_stop_its_time() -> None:
     """The unit waits longer than the host, speaks its language, and does not try a wrong flag again."""
     service = unit()["Service"]
