@@ -266,6 +266,8 @@ class TestLook:
         page = open_page(app.url)
         heading(page, "things are wrong")
         name = page.locator("#schedules .name", has_text="alert").first.inner_text()
+        page.locator("#schedules button.open", has_text="alert").first.click()
+        page.locator("#schedules tr.more").wait_for()
 
         assert name == "<script>alert(1)</script>\\u202egnp.exe"
         assert page.locator("#page script").count() == 0
@@ -457,6 +459,30 @@ class TestLive:
         assert quiet_app.child.end() == 0
         assert page.locator("button.do:visible").count() == 0
 
+    def test_a_stop_that_is_announced(self, tmp_path: Path, open_page: Open) -> None:
+        """It stands above what is wrong, and is told to those who do not see it, once and not every second."""
+        app = App(tmp_path, "trouble", "600")
+        try:
+            page = open_page(app.url)
+            heading(page, "things are wrong")
+            page.evaluate(
+                "window.told = []; new MutationObserver(() => window.told.push(document.getElementById('news')"
+                ".textContent)).observe(document.getElementById('news'), { childList: true })"
+            )
+            app.child.send(signal.SIGTERM)
+            heading(page, "Stops in 9 min: signal SIGTERM")
+            page.locator(".verdict >> text=things are wrong").wait_for()
+            picture(page, "announced")
+            check_accessibility(page)
+            told = page.evaluate("window.told.filter(text => text.startsWith('Stops'))")
+
+            assert told
+            assert all(re.match(r"Stops soon: signal SIGTERM\. \d things are wrong", text) for text in told)
+            assert len(told) == len(set(told))
+            assert re.fullmatch(r"\(\d\) orders-worker: stops soon", page.title())
+        finally:
+            app.end()
+
     def test_stop_from_the_page(self, quiet_app: App, open_page: Open) -> None:
         """The button asks first; the reason of the stop tells where it came from."""
         page = open_page(quiet_app.url)
@@ -515,6 +541,26 @@ class TestKeyboard:
         assert (first, expanded) == ("payments", "true")
         assert acts == "Restart service payments"
         assert box == "Filter schedules by name"
+
+    def test_the_focus_stays_with_its_problem(self, app: App, open_page: Open) -> None:
+        """When one above is gone, and through an action; when its own is gone, it is not lost either."""
+        page = open_page(app.url)
+        page.locator(".problems li", has_text="gone has failed").wait_for()
+        more = row(page, "services", "gone")
+        page.get_by_role("button", name="Retry all: durable").focus()
+        page.evaluate(
+            "fetch('actions/restart', { method: 'POST', headers: { 'Content-Type': 'application/json' },"
+            " body: JSON.stringify({ kind: 'service', name: 'gone' }) })"
+        )
+        page.locator(f"{more} .log >> text=2 times since").first.wait_for()
+        kept = page.evaluate("document.activeElement.getAttribute('aria-label')")
+        page.keyboard.press("Enter")
+        page.locator("#say", has_text="2 jobs are back in durable.").wait_for()
+        page.locator(".problems li", has_text="durable").wait_for(state="detached")
+        after = page.evaluate("document.activeElement.tagName")
+
+        assert kept == "Retry all: durable"
+        assert after != "BODY"
 
     def test_a_problem_leads_to_its_row(self, app: App, open_page: Open) -> None:
         """The link opens the row, and puts the focus there."""
