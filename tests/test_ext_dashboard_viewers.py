@@ -44,14 +44,14 @@ def wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def hears_of_a_crash_at_once(found: Scene, events: Events) -> None:
     """Have the worker crash, in the middle of a quiet time, and see that the stream does not wait for its next tick."""
-    await anyio.sleep(5)
+    await anyio.sleep(5.1)
     began = anyio.current_time()
     found.worker.fail(OSError("no route"))
     status = await events.next("status")
     took = anyio.current_time() - began
 
     assert status["services"][0]["state"] == "restarting"
-    assert took < 0.5
+    assert took <= 0.25
 
 
 async def stays_connected() -> Message:
