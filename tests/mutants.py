@@ -217,7 +217,8 @@ def is_noticed(change: Change, runs: Iterable[Sequence[str]]) -> bool:
         (copy / "hostkit" / f"{change.module}.py").write_text(change.source, encoding="utf-8")
         arguments = ["-x", "-q", "-p", "line_recorder", f"@{copy / 'tests.txt'}"]
         for tests in runs:
-            (copy / "tests.txt").write_text("\n".join(str(ROOT / test) for test in tests))
+            # As text: a path would make one slash of the two in the name of a test.
+            (copy / "tests.txt").write_text("\n".join(f"{ROOT}/{test}" for test in tests))
             seconds = 30 + LONGEST_TEST * len(tests)
             if tests and run_pytest(arguments, copy, copy / "output", {"MUTANT": str(copy)}, seconds) != 0:
                 return True
