@@ -23,6 +23,7 @@ from hostkit import (
     StoppingToken,
 )
 from hostkit._core.status import status_lines
+from hostkit.testing import FakeWallClock
 
 
 async def test_the_status_is_ready_for_json() -> None:
@@ -280,8 +281,9 @@ async def test_a_status_may_leave_the_lines_out() -> None:
     assert with_lines.services[0].waiting_at is not None
 
 
-async def test_a_status_may_be_of_the_host_or_of_a_service_alone() -> None:
+async def test_a_status_may_be_of_the_host_or_of_a_service_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """A host can be read in parts, each as it is in the whole."""
+    monkeypatch.setattr("hostkit._values.clock.now", FakeWallClock(datetime.now(UTC)).now)
     host, _ = build(Puppet(), Plain(), Puppet())
     before = host.service_status("c")
 
