@@ -199,6 +199,8 @@ async def test_a_service_that_is_stalled_is_not_well() -> None:
     """A service that is silent for too long is not asked."""
 
     async def silent(stopping_token: StoppingToken) -> None:
+        await anyio.sleep(1)
+        stopping_token.beat()
         await anyio.sleep(100)
         await stopping_token.wait()
 
@@ -206,7 +208,7 @@ async def test_a_service_that_is_stalled_is_not_well() -> None:
     builder.add_service(silent, heartbeat_timeout=10)
     results: Mapping[str, Exception | None] = {}
     async with builder.build() as host:
-        await anyio.sleep(12)
+        await anyio.sleep(13)
         results = await host.check()
         await anyio.sleep(100)
 

@@ -12,16 +12,19 @@ from puppet import QUIET, Plain, Puppet, build, trace
 from hostkit import (
     Backoff,
     EndAction,
+    Host,
     HostBuilder,
     HostedService,
     HostFailedError,
     HostOptions,
     HostState,
+    HostStatus,
     Restart,
     ServiceRegistration,
     ServiceStuckError,
     StoppingToken,
 )
+from hostkit._core.host import runner_of
 from hostkit._core.status import status_lines
 from hostkit.testing import FakeWallClock
 
@@ -64,6 +67,35 @@ async def test_a_stopping_host_shows_its_deadlines() -> None:
     await host.stop()
 
 
+def status_at(host: Host, instant: float) -> HostStatus:
+    """Return the status as another thread reads it that saw *instant* on the clock."""
+    lifecycle = runner_of(host).lifecycle
+    assert lifecycle is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lifecycle.loop, "time", lambda: instant)
+        return host.status()
+
+
+async def test_a_deadline_that_has_passed_is_0_seconds_away() -> None:
+    """The last second counts down to 0; while the loop is blocked, what should have happened is due."""
+    options = HostOptions(stop_delay=10, shutdown_timeout=20, cancellation_timeout=5, log_level="CRITICAL")
+    host, _ = build(Puppet(drain=10), options=options)
+    await host.start()
+    runner_of(host).lifetime.announce_stop("signal SIGTERM")
+
+    delayed = [status_at(host, instant) for instant in (9.5, 10.5)]
+    await anyio.sleep(11)
+    stopping = [status_at(host, instant) for instant in (29.5, 34.5, 35.5)]
+    await host.stop()
+
+    assert [status.seconds_to_stop for status in delayed] == [0.5, 0]
+    assert [(status.seconds_to_cancel, status.seconds_to_abandon) for status in stopping] == [
+        (0.5, 5.5),
+        (0, 0.5),
+        (0, 0),
+    ]
+
+
 async def test_waits_for_no_service_before_the_first_turn_and_after_the_last() -> None:
     """While the callbacks at the beginning of the stop run, no service has been asked yet; in the end none is left."""
     host, _ = build(Puppet(drain=10), options=QUIET)
@@ -90,10 +122,11 @@ def test_a_host_that_was_not_started_shows_its_services() -> None:
     assert status.since is None
     assert not status.ready
     assert status.healthy
-    assert [(service.name, service.state, service.since, service.restarts) for service in status.services] == [
-        ("a", "created", None, 0),
-        ("b", "created", None, 0),
+    assert [(service.name, service.state, service.since) for service in status.services] == [
+        ("a", "created", None),
+        ("b", "created", None),
     ]
+    assert [(service.restarts, service.failures_in_a_row) for service in status.services] == [(0, 0), (0, 0)]
 
 
 async def test_a_status_in_lines() -> None:
@@ -248,6 +281,7 @@ async def test_a_status_tells_of_silence() -> None:
     """How long a watched service has been silent; nothing while it waits in its token, or is not watched."""
 
     async def busy(stopping_token: StoppingToken) -> None:
+        await anyio.sleep(2)
         stopping_token.beat()
         await anyio.sleep(7)
         await stopping_token.wait()
@@ -260,12 +294,17 @@ async def test_a_status_tells_of_silence() -> None:
     builder.add_service(unwatched)
     host = builder.build()
     async with host:
-        await anyio.sleep(3)
+        await anyio.sleep(2.5)
+        just_silent = host.status().services
+        await anyio.sleep(2.5)
         silent = host.status().services
+        before_its_beat = status_at(host, 1.9).services
         await anyio.sleep(5)
         waiting = host.status().services
 
+    assert [(each.heartbeat_timeout, each.silent_for) for each in just_silent] == [(60, 0.5), (None, None)]
     assert [(each.heartbeat_timeout, each.silent_for) for each in silent] == [(60, 3), (None, None)]
+    assert [each.silent_for for each in before_its_beat] == [0, None]
     assert [(each.heartbeat_timeout, each.silent_for) for each in waiting] == [(60, None), (None, None)]
 
 
