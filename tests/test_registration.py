@@ -2,6 +2,8 @@
 
 import gc
 import math
+import subprocess
+import sys
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import timedelta
@@ -337,6 +339,31 @@ def test_keeps_no_class_alive() -> None:
     gc.collect()
 
     assert known() is None
+
+
+@pytest.mark.usefixtures("unmeasured_children")
+@pytest.mark.parametrize(
+    ("added", "loaded"),
+    [
+        ("waiting", "set()"),
+        ("blocking", "{'hostkit._execution.daemon_thread'}"),
+        ("waiting, on_failure=Restart(), on_return=Restart()", "{'random'}"),
+    ],
+)
+def test_loads_what_a_service_will_need(added: str, loaded: str) -> None:
+    """What only threads or delays need is loaded with the first service that has one, as no descriptor may be left."""
+    code = f"""
+import sys
+from hostkit import HostBuilder, HostOptions, Restart
+async def waiting(stopping_token): pass
+def blocking(stopping_token): pass
+HostBuilder(HostOptions()).add_service({added})
+print({{'hostkit._execution.daemon_thread', 'random'}} & sys.modules.keys())
+"""
+
+    child = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
+
+    assert child.stdout.strip() == loaded
 
 
 class Ready(BackgroundService):
