@@ -466,6 +466,23 @@ async def test_a_service_cannot_wait_for_its_own_host() -> None:
     assert host.lifetime.exit_code == 0
 
 
+async def test_a_service_can_wait_for_another_host() -> None:
+    """A service may stop and wait for a host that it is no part of, such as one that it has started."""
+    inner, events = build(Plain())
+
+    async def nesting(stopping_token: StoppingToken) -> None:
+        await inner.start()
+        await inner.stop()
+        await inner.wait()
+
+    host, _ = build(nesting)
+    await host.start()
+    await host.wait()
+
+    assert trace(events) == ["starting a", "started a", "stopping a", "stopped a"]
+    assert host.lifetime.exit_code == 0
+
+
 async def test_a_stopped_host_can_be_started_again() -> None:
     """A stopped host starts afresh: state, reason and failure are those of the new lifecycle."""
     puppet = Puppet(run=1, fails="execute")
