@@ -199,6 +199,18 @@ def test_there_is_no_status_before_the_host_is_built() -> None:
     assert builder.lifetime.failure is None
 
 
+async def test_the_status_of_a_lifetime_is_the_whole_one() -> None:
+    """It has the services, and their lines."""
+    host, _ = build(Puppet(), Plain())
+
+    async with host:
+        await anyio.sleep(1)
+        services = host.lifetime.status().services
+
+    assert [service.name for service in services] == ["a", "b"]
+    assert services[0].waiting_at is not None
+
+
 async def test_the_first_request_is_the_reason() -> None:
     """A service that asks for the stop and fails at once has asked first; the failure is kept as well."""
 
