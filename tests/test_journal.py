@@ -14,7 +14,7 @@ from hostkit._values.standard_error import is_journal
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no systemd on Windows")
 
 APP = """
-import os, signal, subprocess, sys
+import os, signal, subprocess, sys, time
 import anyio
 from hostkit import HostBuilder
 from loguru import logger
@@ -41,6 +41,13 @@ async def stuck(stopping_token):
             await anyio.sleep_forever()
         except BaseException:
             pass
+
+
+@builder.service()
+async def blocked(stopping_token):
+    await stopping_token.wait()
+    if "blocked" in sys.argv:
+        time.sleep(60)
 
 
 host = builder.build()
@@ -100,12 +107,13 @@ def test_json_has_a_priority_too(tmp_path: Path) -> None:
     assert all(line.startswith("<") for line in lines)
 
 
-def test_the_last_words_are_critical(tmp_path: Path) -> None:
-    """What names a service that cannot be ended, when nothing is logged any more, is critical."""
-    code, lines, _ = run(tmp_path, "stuck", HOSTKIT_SHUTDOWN_TIMEOUT="0.2", HOSTKIT_CANCELLATION_TIMEOUT="0.2")
+@pytest.mark.parametrize(("trouble", "exit_code"), [("stuck", 3), ("blocked", 1)])
+def test_the_last_words_are_critical(tmp_path: Path, trouble: str, exit_code: int) -> None:
+    """What names a service that cannot be ended or blocks the loop, when nothing is logged any more, is critical."""
+    code, lines, _ = run(tmp_path, trouble, HOSTKIT_SHUTDOWN_TIMEOUT="0.2", HOSTKIT_CANCELLATION_TIMEOUT="0.2")
 
-    assert code == 3
-    assert any(line.startswith("<2>") and "leaving the process with exit code 3" in line for line in lines)
+    assert code == exit_code
+    assert any(line.startswith("<2>") and f"leaving the process with exit code {code}" in line for line in lines)
 
 
 def test_another_standard_error_is_not_the_journal(tmp_path: Path) -> None:
