@@ -11,6 +11,7 @@ from hostkit import Host, HostFailedError, HostOptions, HostState
 from hostkit._core.host import runner_of
 from hostkit._core.lifetime import LifetimeController
 from hostkit.events import HostEvent, StopAnnounced, StopRequested
+from hostkit.jobs import JobQueue
 
 DELAYED = HostOptions(stop_delay=10, log_level="CRITICAL")
 
@@ -160,6 +161,22 @@ async def test_a_slow_stop_says_what_it_waits_for(lines: list[str]) -> None:
     assert [line.partition("), ")[2] for line in told] == ["cancelled in 18 s", "cancelled in 13 s", "cancelled in 8 s"]
     assert waiting == [("b",)]
     assert host.status().waiting_for == ()
+
+
+async def test_a_slow_stop_of_a_queue_says_where_its_job_is(lines: list[str]) -> None:
+    """A service that has no code of the user's is where the first of its tasks is."""
+
+    async def job() -> None:
+        await anyio.sleep(3)
+
+    queue = JobQueue()
+    host, _ = build(queue, options=HostOptions())
+    async with host:
+        await queue.enqueue(job)
+        await anyio.sleep(0.1)
+
+    (told,) = [line for line in lines if "waiting for" in line]
+    assert told.startswith("INFO waiting for a (at test_stop_delay.py:")
 
 
 async def test_a_slow_stop_of_many_names_some(lines: list[str]) -> None:
