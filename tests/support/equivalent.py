@@ -1,8 +1,16 @@
 """Changes of `tests/mutants.py` that make no difference: by module, how the changed line begins, and why."""
 
 EQUIVALENT: dict[str, dict[str, str]] = {
+    "_core/lifecycle": {
+        "if not (self.started and self.lifetime.stopping or was_settled)": "wakes more often; what waits looks again",
+    },
+    "_core/registration": {"class ServiceOptions(TypedDict, ": "for type checkers: a call may leave options out"},
     "_core/shutdown": {"LAST_ROUNDS = ": "a margin: how often the loop turns once more"},
-    "_core/snapshot": {"now = -1.0 if lifecycle is None": "without a lifecycle there is nothing to reckon with it"},
+    "_core/snapshot": {
+        "self.now = -1.0 if lifecycle is None": "without a lifecycle there is nothing to reckon with it",
+        "self.now = 1.0 if lifecycle is None": "likewise",
+    },
+    "_process/leave": {"FLUSH_TIMEOUT = 2.0": "a margin", "WAITS = ": "likewise: in how many parts"},
     "scheduling/_cron": {
         "for month in range(first_month, min(first_month + _LONGEST_GAP * 13": "a longer search finds nothing more",
         "return CronSim(plain, datetime(": "any instant: nothing is searched with it",
