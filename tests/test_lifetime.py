@@ -199,6 +199,21 @@ def test_there_is_no_status_before_the_host_is_built() -> None:
     assert builder.lifetime.failure is None
 
 
+async def test_a_host_that_was_asked_to_stop_is_not_ready_when_nothing_is_left_to_do() -> None:
+    """A request comes first, also when the last service ends in the same turn of the loop."""
+
+    async def last(stopping_token: StoppingToken) -> None:
+        await stopping_token.sleep(1)
+        host.lifetime.request_stop("enough")
+
+    host, _ = build(last)
+    await host.start()
+    await host.wait()
+
+    assert host.lifetime.stop_reason == "enough"
+    assert not host.status().ready
+
+
 async def test_the_status_of_a_lifetime_is_the_whole_one() -> None:
     """It has the services, and their lines."""
     host, _ = build(Puppet(), Plain())
