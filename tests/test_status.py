@@ -98,7 +98,7 @@ async def test_a_deadline_that_has_passed_is_0_seconds_away() -> None:
 
 async def test_waits_for_no_service_before_the_first_turn_and_after_the_last() -> None:
     """While the callbacks at the beginning of the stop run, no service has been asked yet; in the end none is left."""
-    host, _ = build(Puppet(drain=10), options=QUIET)
+    host, _ = build(Puppet(drain=10), Puppet(), options=QUIET)
     await host.start()
     waiting_for: list[tuple[str, ...]] = []
     host.lifetime.on_stopping(lambda: waiting_for.append(host.status().waiting_for))
