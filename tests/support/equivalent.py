@@ -5,7 +5,10 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "if not (self.started and self.lifetime.stopping or was_settled)": "wakes more often; what waits looks again",
     },
     "_core/registration": {"class ServiceOptions(TypedDict, ": "for type checkers: a call may leave options out"},
-    "_core/shutdown": {"LAST_ROUNDS = ": "a margin: how often the loop turns once more"},
+    "_core/shutdown": {
+        "LAST_ROUNDS = ": "a margin: how often the loop turns once more",
+        "if self.stop_at < math.inf and now <= self.cancel_at": "the deadlines are then what they would become",
+    },
     "_core/snapshot": {
         "self.now = -1.0 if lifecycle is None": "without a lifecycle there is nothing to reckon with it",
         "self.now = 1.0 if lifecycle is None": "likewise",
