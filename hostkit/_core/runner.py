@@ -53,7 +53,7 @@ class HostRunner:
     def put_first(self, service: "HostedService", name: str) -> None:
         """Put a service in front of all others, which only looks on; see `hostkit._core.host.put_first`."""
         taken = self.registrations
-        names = (name, *(f"{name}-{number}" for number in range(2, len(taken) + 3)))
+        names = (name, *(f"{name}-{number}" for number in range(2, len(taken) + 2)))
         registration = Registration(service, next(name for name in names if name not in taken))
         registration.auxiliary = True
         self._take([[registration], *self.steps])

@@ -91,7 +91,7 @@ class Shutdown:
 
     def waiting_for(self) -> list[Supervisor]:
         """Return the services that the stop waits for now: those whose turn it is, or all when all are cancelled."""
-        steps = self._steps[: self._turn + 1] if self._forcing else self._steps[self._turn : self._turn + 1]
+        steps = self._steps if self._forcing else self._steps[self._turn : self._turn + 1]
         return [supervisor for step in reversed(steps) for supervisor in step if not supervisor.ended]
 
     def on_ended(self, supervisor: Supervisor) -> None:
