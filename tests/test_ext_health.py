@@ -163,6 +163,8 @@ class TestChecks:
             {"host": "evil.example:9000"},
             {"x-forwarded-for": "127.0.0.1"},
             {"forwarded": "for=127.0.0.1"},
+            {"x-real-ip": "127.0.0.1"},
+            {"via": "1.1 proxy"},
             {"peer": ("testclient", 1)},
         ],
     )

@@ -19,7 +19,7 @@ ASGIApp = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 AnyASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
-FORWARDED = frozenset({b"forwarded", b"x-forwarded-for"})
+FORWARDED = frozenset({b"forwarded", b"via", b"x-forwarded-for", b"x-real-ip"})
 
 
 def with_host(app: AnyASGIApp, host: Host) -> ASGIApp:
