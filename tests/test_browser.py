@@ -394,13 +394,23 @@ class TestActions:
         page.locator(f"{more} .log >> text=2 times since").first.wait_for()
 
     def test_durable_jobs(self, app: App, open_page: Open) -> None:
-        """One is retried, the others too, and then there is none."""
+        """How long they wait is shown; one that failed is retried, the others too, and then there is none."""
         page = open_page(app.url)
         row(page, "durable", "durable")
+        page.locator("#durable tr.row", has_text="1 min").wait_for()
         page.get_by_role("button", name="Retry job 90411 welcome").click()
         page.locator("#say", has_text="Job 90411 is back in its queue.").wait_for()
         page.get_by_role("button", name="Retry all: durable").click()
         page.locator("#say", has_text="1 job is back in durable.").wait_for()
+
+    def test_delete_of_a_durable_job(self, app: App, open_page: Open) -> None:
+        """It asks first."""
+        page = open_page(app.url)
+        row(page, "durable", "durable")
+        page.get_by_role("button", name="Delete job 90412 welcome").click()
+        page.click("dialog >> text=Do it")
+        page.locator("#say", has_text="Job 90412 is deleted.").wait_for()
+        page.locator(".problems li", has_text="durable has 1 failed job").wait_for()
 
 
 class TestLive:

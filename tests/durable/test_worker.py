@@ -148,6 +148,34 @@ class TestSteering:
         assert failed[0].at is not None
         assert failed[0].at.endswith("+00:00")
 
+    async def test_tells_how_long_a_job_has_been_ready(self, any_database: Database) -> None:
+        """By the job that waits for longest: since it was deferred, or since its instant; what is to come does not."""
+        app = any_database.app()
+        ages: list[float | None] = []
+
+        async with hosted(worker := ProcrastinateWorker(app, queues=["mail"], **QUICK)):
+            any_database.defer("other", "reports")
+            ages.append(await worker.oldest_waiting_age())
+            held = any_database.begin("work", 0, queue_name="mail", lock="one")  # so nobody takes the others
+            for seconds in (-1000, 60, None):
+                statement = """
+                    INSERT INTO procrastinate_jobs (queue_name, task_name, lock, scheduled_at)
+                    VALUES ('mail', 'work', 'one', now() - make_interval(secs => %s)) RETURNING id
+                """
+                ((job,),) = any_database.execute(statement, seconds)
+                ages.append(await worker.oldest_waiting_age())
+            statement = "UPDATE procrastinate_events SET at = now() - make_interval(secs => 3600) WHERE job_id = %s"
+            any_database.execute(statement, job)
+            ages.append(await worker.oldest_waiting_age())
+            any_database.execute("DELETE FROM procrastinate_jobs WHERE lock = 'one' AND id <> %s", held)
+
+        nothing, to_come, planned, both, deferred = ages
+        assert (nothing, to_come) == (None, None)
+        assert planned is not None
+        assert both is not None
+        assert deferred is not None
+        assert 60 <= planned <= both < 3600 <= deferred
+
     async def test_keeps_to_its_own_queues(self, database: Database) -> None:
         """A worker with queues counts and lists those alone."""
         app = database.app()
@@ -228,7 +256,7 @@ class TestSteering:
         """Before the start and after the end every method says so."""
         worker = ProcrastinateWorker(database.app(), **QUICK)
         calls = [worker.counts(), worker.failed(), worker.recent(), worker.retry(1), worker.cancel(1), worker.delete(1)]
-        for call in [*calls, worker.check()]:
+        for call in [*calls, worker.oldest_waiting_age(), worker.check()]:
             with pytest.raises(WorkerNotRunningError, match="the worker does not run"):
                 await call
 

@@ -26,6 +26,7 @@ class Engine(HostedService):
         self.queues = queues
         self.jobs: list[FailedJob] = []
         self.error: Exception | None = None
+        self.oldest: float | None = 90.4
         self.takes = 0.0
         self.asked = 0
         self.retried: list[int] = []
@@ -42,6 +43,9 @@ class Engine(HostedService):
         if self.error is not None:
             raise self.error
         return {"failed": len(self.jobs), "todo": 1}
+
+    async def oldest_waiting_age(self) -> float | None:
+        return self.oldest
 
     async def failed(self, limit: int) -> Sequence[FailedJob]:
         return self.jobs[:limit]

@@ -255,12 +255,12 @@ def _queue(named: tuple[str, JobQueue]) -> JSON:
 def _durable(name: str, worker: DurableWorker, view: HostView) -> JSON:
     queues = worker.details().get("queues")
     named = ", ".join(map(str, queues)) if isinstance(queues, Sequence) and not isinstance(queues, str) else None
-    counts = view.durable.counts.get(name, {})
+    counts, oldest = view.durable.counts.get(name, {}), view.durable.oldest.get(name)
     return {
         "service": short_name(name),
         "queue": short_name(named or "all queues"),
         "counts": dict(counts),
-        "oldest": None,
+        "oldest": None if oldest is None else round(oldest),
     }
 
 

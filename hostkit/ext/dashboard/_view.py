@@ -42,6 +42,10 @@ class DurableWorker(Protocol):
         """Return how many jobs of its queues are in each state."""
         ...
 
+    def oldest_waiting_age(self) -> Awaitable[float | None]:
+        """Return for how many seconds a job has been ready, the longest of them; None if none waits."""
+        ...
+
     def failed(self, limit: int) -> Awaitable[Sequence[DurableJob]]:
         """Return the last jobs that have failed, the latest first."""
         ...
@@ -102,12 +106,14 @@ class DurableCounts:
 
     Attributes:
         counts: By the worker's name; kept when the database does not answer.
+        oldest: For how many seconds the job that waits for longest has been ready, likewise.
         errors: Why the last question had no answer, likewise.
     """
 
     def __init__(self) -> None:
         """Start without counts."""
         self.counts: dict[str, Mapping[str, int]] = {}
+        self.oldest: dict[str, float | None] = {}
         self.failed: dict[str, Sequence[DurableJob]] = {}
         self.errors: dict[str, Exception] = {}
         self._asked_at: float | None = None
@@ -131,6 +137,7 @@ class DurableCounts:
         try:
             with anyio.fail_after(DURABLE_TIMEOUT):
                 self.counts[name] = await worker.counts()
+                self.oldest[name] = await worker.oldest_waiting_age()
                 self.failed[name] = await worker.failed(limit)
             self.errors.pop(name, None)
         except Exception as error:  # noqa: BLE001  # whatever the engine raises is shown

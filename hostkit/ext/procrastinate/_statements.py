@@ -65,6 +65,19 @@ SELECT status, count(*) AS number FROM procrastinate_jobs
  WHERE %(queues)s::varchar[] IS NULL OR queue_name = ANY(%(queues)s)
  GROUP BY status
 """
+# A job waits since its instant, if it has one or was put back, or else since it was deferred.
+OLDEST = """
+WITH ready AS (
+    SELECT id, scheduled_at FROM procrastinate_jobs
+     WHERE status = 'todo' AND (scheduled_at IS NULL OR scheduled_at <= now())
+       AND (%(queues)s::varchar[] IS NULL OR queue_name = ANY(%(queues)s))
+)
+SELECT extract(epoch FROM now() - least(
+    (SELECT min(scheduled_at) FROM ready),
+    (SELECT min(at) FROM procrastinate_events
+      WHERE type = 'deferred' AND job_id = (SELECT min(id) FROM ready WHERE scheduled_at IS NULL))
+))::float AS seconds
+"""
 WAITING = """
 SELECT count(*) AS number FROM procrastinate_jobs
  WHERE status = 'todo' AND (%(queues)s::varchar[] IS NULL OR queue_name = ANY(%(queues)s))

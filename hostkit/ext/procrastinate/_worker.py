@@ -217,6 +217,12 @@ class ProcrastinateWorker(BackgroundService):
         self._last_counts = {state: found.get(state, 0) for state in states}
         return self._last_counts
 
+    async def oldest_waiting_age(self) -> float | None:
+        """Return for how many seconds a job of its queues has been ready, the longest of them; None if none waits."""
+        (row,) = await self._rows(_statements.OLDEST)
+        seconds: float | None = row["seconds"]
+        return None if seconds is None else max(0.0, seconds)
+
     async def failed(self, limit: int = 20) -> list[JobSummary]:
         """Return the last jobs of its queues that have failed for good, the newest first."""
         return await self._summaries(_statements.FAILED, limit)
