@@ -1,7 +1,9 @@
 """Who is let in: tokens, cookies, hosts, origins, sizes, and what a stranger can find out."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import anyio
@@ -22,6 +24,18 @@ SECRET_PATHS = ("/", "/status.json", "/status.txt", "/history.json?kind=service&
 BEARER = {"authorization": f"Bearer {TOKEN}"}
 JSON_TYPE = {"content_type": "application/json"}
 OWN = "http://localhost:9000"
+
+
+def record_comparisons(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Have the comparison in constant time find everything different; return the list of the lengths it was given."""
+    compared: list[tuple[int, int]] = []
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append((len(one), len(other)))
+        return False
+
+    monkeypatch.setattr("hostkit.ext.dashboard._guard.hmac.compare_digest", compare)
+    return compared
 
 
 async def act(client: Client, **headers: str) -> Answer:
@@ -106,33 +120,21 @@ class TestToken:
 
     async def test_is_compared_in_constant_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Digests of one length are compared, by the function that is made for it; the token itself never is."""
-        compared = []
-
-        def compare(one: bytes, other: bytes) -> bool:
-            compared.append((one, other))
-            return False
-
         async with scene(token=TOKEN) as found:
-            monkeypatch.setattr("hostkit.ext.dashboard._guard.hmac.compare_digest", compare)
+            compared = record_comparisons(monkeypatch)
             await found.client.get("/status.json", **BEARER)
             await found.client.get("/status.json", authorization="Bearer x")
 
-        assert [(len(one), len(other)) for one, other in compared] == [(32, 32)] * 2
+        assert compared == [(32, 32)] * 2
 
     async def test_a_cookie_is_compared_in_constant_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """So is its signature."""
-        compared = []
-
-        def compare(one: bytes, other: bytes) -> bool:
-            compared.append((one, other))
-            return False
-
         async with scene(token=TOKEN) as found:
             signed_in = await found.client.request("POST", "/sign-in", f"token={TOKEN}".encode())
-            monkeypatch.setattr("hostkit.ext.dashboard._guard.hmac.compare_digest", compare)
+            compared = record_comparisons(monkeypatch)
             refused = await found.client.get("/status.json", cookie=signed_in.headers["set-cookie"].partition(";")[0])
 
-        assert [(len(one), len(other)) for one, other in compared] == [(64, 64)]
+        assert compared == [(64, 64)]
         assert refused.status == 401
 
     async def test_never_in_a_url(self) -> None:
@@ -481,18 +483,22 @@ class TestAnswers:
             await anyio.sleep_forever()
             raise AssertionError
 
-        async def ask() -> None:
-            await found.client.app(found.client.scope("GET", "/metrics", {}), stand_still, stand_still)
+        async def ask(path: str, **headers: str) -> None:
+            await found.client.app(found.client.scope("GET", path, headers), stand_still, stand_still)
+            answered.append(path)
 
+        answered: list[str] = []
         async with scene() as found, anyio.create_task_group() as group:
+            group.start_soon(partial(ask, "/events", host="evil.example"))  # what is refused is read as slowly
             for _ in range(100):
-                group.start_soon(ask)
+                group.start_soon(ask, "/metrics")
             await anyio.sleep(9)
             full = await found.client.get("/livez")
             await anyio.sleep(2)
             free = await found.client.get("/livez")
 
         assert (full.status, free.status) == (503, 200)
+        assert Counter(answered) == {"/events": 1, "/metrics": 100}
 
     async def test_an_error_of_our_own_tells_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """It is in the log of the server; the client gets no traceback, path or version."""

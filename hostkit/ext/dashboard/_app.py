@@ -25,15 +25,17 @@ from hostkit.ext.dashboard._page import Page
 from hostkit.ext.dashboard._plain import plain_status
 from hostkit.ext.dashboard._snapshot import Pause, take
 from hostkit.ext.dashboard._view import HostView
-from hostkit.ext.dashboard._viewers import PATIENCE, LoopLag, Viewers
+from hostkit.ext.dashboard._viewers import LoopLag, Viewers
 from hostkit.ext.health import Probes
 
 AT_ONCE = 100
 KEPT_FOR_PROBES = 10
+PATIENCE = 10.0
+"""Seconds that a client has to receive a message."""
 
 
-class SlowClientError(Exception):
-    """Raised for a client that does not receive its response in time."""
+class SlowClientError(OSError):
+    """Raised for a client that does not receive its response in time, as if it had disconnected."""
 
 
 class DashboardApp:
@@ -73,7 +75,12 @@ class DashboardApp:
         root = str(scope.get("root_path", ""))
         path = str(scope["path"]).removeprefix(root).removesuffix("/") or "/"
         scope = {**scope, "path": f"{root}{path}"}
-        send = self._with_headers(send if path == "/events" else _in_time(send))  # the streams see to that themselves
+        try:
+            await self._answer(scope, receive, self._with_headers(_in_time(send)), path)
+        except SlowClientError:
+            return  # its place is for others; the server closes the connection
+
+    async def _answer(self, scope: Any, receive: Receive, send: Send, path: str) -> None:  # noqa: ANN401
         kept = path in OPEN_PATHS or path == "/metrics"
         if self._at_once >= (AT_ONCE if kept else AT_ONCE - KEPT_FOR_PROBES):
             await error_response(HTTPStatus.SERVICE_UNAVAILABLE, "too many requests at once", [("Retry-After", "5")])(
@@ -88,8 +95,6 @@ class DashboardApp:
             await self._routes(scope, receive, send)
         except RefusedError as refused:
             await error_response(refused.status, refused.words, refused.headers)(scope, receive, send)
-        except SlowClientError:
-            return  # its place is for others; the server closes the connection
         finally:
             self._at_once -= 1
 
