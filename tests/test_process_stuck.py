@@ -46,7 +46,7 @@ def test_a_second_signal_leaves_a_blocked_loop(fork_server: ForkServer, backend:
 
 @pytest.mark.parametrize("case", ["long-c-call", "long-c-calls"])
 def test_leaves_a_long_call_in_c(fork_server: ForkServer, case: str) -> None:
-    """Computations in C that let Python run never again, or now and then, are ended with exit code 1, and named."""
+    """Calls in C that let Python run never again, or now and then, are ended with exit code 1, and named."""
     outcomes = fork_server.outcomes(case)
 
     for outcome in outcomes:

@@ -23,6 +23,9 @@ from hostkit import (
     ThreadStoppingToken,
 )
 
+# Its functions keep the interpreter to themselves, as a long computation does; `sleep` leaves the processor to others.
+KEEPING = ctypes.PyDLL(None)
+
 
 @case
 def suspect(backend: str, name: str, way: str) -> None:
@@ -158,7 +161,7 @@ def hang(backend: str, kind: str) -> None:
         if kind == "in-python":
             time.sleep(FOREVER)  # noqa: ASYNC251  # found here
         elif kind == "in-c":
-            max(iter(int, 1))  # found here
+            KEEPING.sleep(FOREVER)  # found here
         await stopping_token.wait()
         threading.Thread(target=late).start()
 
@@ -227,12 +230,12 @@ def spin(backend: str) -> None:
 
 @case
 def long_c_call(backend: str) -> None:
-    """Keep the interpreter in a long computation in C, from the stop on."""
+    """Keep the interpreter in a long call in C, from the stop on."""
 
     async def computer(stopping_token: StoppingToken) -> None:
         say("ready")
         await stopping_token.wait()
-        max(iter(int, 1))  # found here
+        KEEPING.sleep(FOREVER)  # found here
 
     build(options(backend), computer).run()
 
@@ -240,13 +243,12 @@ def long_c_call(backend: str) -> None:
 @case
 def long_c_calls(backend: str) -> None:
     """Make one call in C after the other that keeps the interpreter to itself, from the stop on."""
-    keeping = ctypes.PyDLL(None)
 
     async def computer(stopping_token: StoppingToken) -> None:
         say("ready")
         await stopping_token.wait()
         while True:
-            keeping.sleep(3)  # found here
+            KEEPING.sleep(3)  # found here
 
     build(options(backend), computer).run()
 
