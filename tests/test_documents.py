@@ -120,6 +120,8 @@ def param(block: Block, value: object = None) -> object:
     marks = [pytest.mark.needs(*needs)] if needs else []
     if "TestClient" in block.text:
         marks.append(pytest.mark.servers)
+    if "procrastinate" in needs:
+        marks.append(pytest.mark.durable)
     return pytest.param(value or block, id=f"{block.name}:{block.line}", marks=marks)
 
 
