@@ -457,6 +457,7 @@ def job_of(schedule: Schedule, jitter: float = 0.0) -> JobEntry:
     gaps=st.lists(st.floats(0, 1e6), max_size=20),
     jitter=st.sampled_from([0.0, 0.5]),
 )
+@example(period=10.0, gaps=[20.0], jitter=0.0)  # the next one is due at this very instant
 def test_intervals_pass_over_nothing_and_run_nothing_early(period: float, gaps: list[float], jitter: float) -> None:
     """However late the scheduler looks, each place on the grid is told once, in order, and none before its time."""
     schedule = Every(period)

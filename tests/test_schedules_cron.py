@@ -79,6 +79,15 @@ def test_is_written_as_code_and_in_english(make: Callable[[], Schedule], code: s
     assert eval(code, NAMES) == schedule  # noqa: S307  (that it can be is the point)
 
 
+def test_is_equal_to_one_that_is_written_alike() -> None:
+    """The expression and the zone count in a comparison, and nothing else."""
+    cron = Cron("0 9 * * *")
+
+    assert cron == Cron("0 9 * * *")
+    assert hash(cron) == hash(Cron("0 9 * * *"))
+    assert cron not in (Cron("1 9 * * *"), Cron("0 9 * * *", tz="Europe/Berlin"), Daily("09:00"))
+
+
 def test_weekday_mornings_except_the_last_friday() -> None:
     """Ten years of the design's own example, date by date."""
     schedule = Cron("0 9 * * mon-fri", tz=BERLIN).excluding(Monthly("last fri", tz=BERLIN))

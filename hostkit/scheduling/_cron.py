@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from calendar import monthrange
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import MAXYEAR, date, datetime, time, tzinfo
 from typing import TYPE_CHECKING
 
@@ -86,13 +86,13 @@ class Cron(CalendarSchedule):
     """
 
     expression: str
-    _shown: bool = field(compare=False)
-    _minutes: tuple[int, ...] = field(compare=False)
-    _hours: tuple[int, ...] = field(compare=False)
-    _days: tuple[int, ...] = field(compare=False)
-    _months: tuple[int, ...] = field(compare=False)
-    _weekdays: tuple[int | tuple[int, int], ...] = field(compare=False)
-    _either_day: bool = field(compare=False)
+    _shown: bool
+    _minutes: tuple[int, ...]
+    _hours: tuple[int, ...]
+    _days: tuple[int, ...]
+    _months: tuple[int, ...]
+    _weekdays: tuple[int | tuple[int, int], ...]
+    _either_day: bool
 
     def __init__(self, expression: str, *, tz: str | tzinfo = "UTC") -> None:
         super().__init__(tz)

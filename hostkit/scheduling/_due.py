@@ -98,7 +98,6 @@ class MonotonicQueue(_DueQueue[float]):
     def schedule(self, job: JobEntry, reading: Reading) -> None:
         """Take *job* in, for the first time one interval from now."""
         job.origin = reading.time
-        job.index = 0
         steps = 1 if job.is_unrefined else _steps(job, 0, reading)
         if steps is not None:
             job.index = steps

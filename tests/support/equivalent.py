@@ -13,8 +13,12 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "self.now = -1.0 if lifecycle is None": "without a lifecycle there is nothing to reckon with it",
         "self.now = 1.0 if lifecycle is None": "likewise",
     },
+    "_execution/executor": {"MAX_IDLE = ": "a margin: how many idle tasks are kept"},
+    "_execution/timers": {"if len(self._heap) >= MAX_STALE": "a margin: when what is stale is dropped"},
     "_process/leave": {"FLUSH_TIMEOUT = 2.0": "a margin", "WAITS = ": "likewise: in how many parts"},
+    "scheduling/_calendar": {"@dataclass(frozen=True, init=True, repr=False)": "a class with an `__init__` keeps it"},
     "scheduling/_cron": {
+        "@dataclass(frozen=True, init=True, repr=False)": "a class with an `__init__` keeps it",
         "for month in range(first_month, min(first_month + _LONGEST_GAP * 13": "a longer search finds nothing more",
         "return CronSim(plain, datetime(": "any instant: nothing is searched with it",
     },
