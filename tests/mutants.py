@@ -71,6 +71,8 @@ MOST_TESTS = 150
 MOST_OF_ALL = 600
 # In seconds, on average, with 30 to begin with: a run that takes longer hangs.
 LONGEST_TEST = 0.6
+# pytest's exit code.
+USAGE_ERROR = 4
 
 
 @dataclass(frozen=True)
@@ -210,19 +212,36 @@ def make_map(folder: Path) -> TestMap:
 
 
 def is_noticed(change: Change, runs: Iterable[Sequence[str]]) -> bool:
-    """Run tests on a copy of the package with the change; return whether one fails or hangs."""
+    """Run tests on a copy of the package with the change; return whether one fails or hangs.
+
+    Raises:
+        RuntimeError: pytest refuses these tests without the change, too.
+    """
+    for tests in runs:
+        code, output = run_changed(change.module, change.source, tests) if tests else (0, "")
+        if code == USAGE_ERROR:  # a change that keeps hostkit from being imported, or names of tests that are none
+            code, output = run_changed(change.module, None, tests)
+            if code:
+                message = f"the tests of {change} do not pass without it:\n{output[-5000:]}"
+                raise RuntimeError(message)
+            return True
+        if code:
+            return True
+    return False
+
+
+def run_changed(module: str, source: str | None, tests: Sequence[str]) -> tuple[int, str]:
+    """Run tests on a copy of the package, in which *module* has this *source*; return the exit code and the output."""
     with tempfile.TemporaryDirectory(prefix="hostkit-mutant-", ignore_cleanup_errors=True) as name:
         copy = Path(name).resolve()
         shutil.copytree(PACKAGE, copy / "hostkit", ignore=shutil.ignore_patterns("__pycache__"))
-        (copy / "hostkit" / f"{change.module}.py").write_text(change.source, encoding="utf-8")
+        if source is not None:
+            (copy / "hostkit" / f"{module}.py").write_text(source, encoding="utf-8")
+        # As text: a path would make one slash of the two in the name of a test.
+        (copy / "tests.txt").write_text("\n".join(f"{ROOT}/{test}" for test in tests))
         arguments = ["-x", "-q", "-p", "line_recorder", f"@{copy / 'tests.txt'}"]
-        for tests in runs:
-            # As text: a path would make one slash of the two in the name of a test.
-            (copy / "tests.txt").write_text("\n".join(f"{ROOT}/{test}" for test in tests))
-            seconds = 30 + LONGEST_TEST * len(tests)
-            if tests and run_pytest(arguments, copy, copy / "output", {"MUTANT": str(copy)}, seconds) != 0:
-                return True
-    return False
+        code = run_pytest(arguments, copy, copy / "output", {"MUTANT": str(copy)}, 30 + LONGEST_TEST * len(tests))
+        return code, (copy / "output").read_text(errors="replace")
 
 
 def side_by_side(function: Callable[[T], R], items: Iterable[T], jobs: int) -> Iterator[tuple[T, R]]:
