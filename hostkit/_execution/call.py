@@ -48,7 +48,7 @@ class Call:
 
     Attributes:
         cancelled: Whether `cancel_thread` has been called.
-        timed_out: Whether it took longer than its timeout.
+        timed_out: Whether it took longer than its timeout, whatever it has made of its cancellation.
     """
 
     __slots__ = (
@@ -161,8 +161,11 @@ class Call:
         awaitable: Awaitable[object] = work()  # type: ignore[assignment]  # as an async function has it
         if seconds is None:
             return await awaitable
-        with anyio.move_on_after(seconds):
-            return await awaitable
+        with anyio.move_on_after(seconds) as scope:
+            try:
+                return await awaitable
+            finally:
+                self.timed_out = scope.cancel_called
         raise self._timeout_error()
 
     def _timeout_error(self) -> TimeoutError:

@@ -216,7 +216,7 @@ class Executor(Generic[T]):
                     return
                 self._idle.append(me)
         except anyio.get_cancelled_exc_class():
-            if await _scope_is_cancelled():
+            if await scope_is_cancelled():
                 raise
             # The task of a former job was kept, and is cancelled natively.
         finally:
@@ -286,9 +286,10 @@ class Executor(Generic[T]):
         if isinstance(error, GeneratorExit) and not loop_is_running():
             raise error  # the event loop is gone, and this task with it
         cause = Cause.NONE
-        if me.retired:
+        stops = sees_cancellation() or (has_cancellation(error) and await scope_is_cancelled())
+        if me.retired:  # perhaps only meanwhile
             cause = Cause.REQUEST
-        elif sees_cancellation() or (has_cancellation(error) and await _scope_is_cancelled()):
+        elif stops:
             cause = Cause.STOP
         elif has_cancellation(error):
             cause = Cause.FOREIGN
@@ -307,8 +308,8 @@ class Executor(Generic[T]):
         await anyio.sleep_forever()
 
 
-async def _scope_is_cancelled() -> bool:
-    """Return whether a cancellation that has come is that of a scope round the executor."""
+async def scope_is_cancelled() -> bool:
+    """Return whether a cancellation that this task has met is that of a scope round it, and no foreign one."""
     if not sees_cancellation():
         # At the end of its loop asyncio cancels each task by itself, and the service's group follows at once.
         with suppress(anyio.get_cancelled_exc_class()):

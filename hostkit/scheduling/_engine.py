@@ -13,8 +13,8 @@ from anyio.lowlevel import checkpoint
 from hostkit import StoppingToken
 from hostkit._execution.daemon_thread import DaemonThread, DaemonThreadPool
 from hostkit._execution.event_loop import EventLoop
-from hostkit._execution.executor import TURN, Cause, Executor, Step
-from hostkit._values.exceptions import classify
+from hostkit._execution.executor import TURN, Cause, Executor, Step, scope_is_cancelled
+from hostkit._values.exceptions import classify, has_cancellation
 from hostkit.scheduling._clock import Clock, Reading, seconds_text
 from hostkit.scheduling._due import Due, MonotonicQueue, WallClockQueue
 from hostkit.scheduling._entry import JobEntry, RunRecord
@@ -191,7 +191,9 @@ class Engine:
         del value
         if run.coroutine is not None:
             self._detailed = self._log.detailed  # a listener may have come since it began
-        if run.outcome is None:
+        if run.call is not None and run.call.timed_out:
+            run.end(Outcome.FAILED, now, run.name_timeout(None))  # it has withstood its cancellation
+        elif run.outcome is None:
             run.succeed(now)
         self._conclude(run)
 
@@ -201,9 +203,9 @@ class Engine:
             run.skip(run.missed(now))
             self._conclude(run)
             return
-        if run.call is not None and run.call.timed_out:
-            error = run.name_timeout(error)
         failure, exit_request = classify(error)
+        if run.call is not None and run.call.timed_out and exit_request is None:
+            failure = run.name_timeout(error)
         outcome, shown = Outcome.FAILED, failure or exit_request
         if exit_request is not None:
             self._end_with(exit_request)
@@ -327,9 +329,9 @@ class Engine:
             answer = self._options.on_failed(run)
             if isawaitable(answer):
                 await answer
-        except anyio.get_cancelled_exc_class():
-            raise
         except BaseException as error:  # noqa: BLE001  # the user's hook meets the scheduler
+            if has_cancellation(error) and await scope_is_cancelled():
+                raise
             self._log.log_hook_error(run.scheduled_job, error)
             exit_request = classify(error)[1]
             if exit_request is not None:

@@ -108,7 +108,7 @@ class RunRecord(Run):
         """Return the reason of a run that is too late to begin *now*."""
         return f"missed by {seconds_text(now - self.begin_by + self.scheduled_job.latest_begin)}"
 
-    def name_timeout(self, error: BaseException) -> TimeoutError:
+    def name_timeout(self, error: BaseException | None) -> TimeoutError:
         """Return the error of a run that has timed out, with *error* as its cause, and make it the reason."""
         self.reason = f"timed out after {seconds_text(self.scheduled_job.timeout or 0)}"
         named = TimeoutError(self.reason)
