@@ -254,6 +254,29 @@ class TestCauses:
 
         assert [work.cause for work in works] == [Cause.FOREIGN, Cause.FOREIGN]
 
+    async def test_something_foreign_that_is_overtaken_by_a_request(self, anyio_backend_name: str) -> None:
+        """What is cancelled by request while its foreign cancellation is looked at does not stop the executor."""
+        if anyio_backend_name == "trio":
+            return
+        import asyncio
+
+        future = asyncio.get_running_loop().create_future()
+
+        async def wait() -> None:
+            await future
+
+        work, other = Work(wait), Work(rest)
+        async with opened() as (executor, _):
+            executor.submit(work)
+            await anyio.sleep(1)
+            future.cancel()
+            await anyio.lowlevel.checkpoint()
+            executor.cancel(work)
+            executor.submit(other)
+
+        assert work.cause is Cause.REQUEST
+        assert other.ended
+
 
 def foreign_cancellations(backend: str, kept: list[object]) -> list[Callable[[], Awaitable[None]]]:
     """Return jobs that are cancelled by something else than their queue, and one that keeps its task in *kept*."""

@@ -161,6 +161,32 @@ class TestHook:
         assert len(job.history) == 2
         assert lines[1] == "ERROR scheduler: on_failed of job job failed: LookupError()"
 
+    @pytest.mark.parametrize("asynchronous", [False, True])
+    async def test_that_meets_a_cancellation_of_others_is_logged(
+        self, anyio_backend_name: str, *, asynchronous: bool
+    ) -> None:
+        """A hook that awaits something that was cancelled elsewhere has failed, and the scheduler goes on."""
+        cancelled = anyio.get_cancelled_exc_class()
+
+        async def report_later(run: Run) -> None:
+            await anyio.lowlevel.checkpoint()
+            report(run)
+
+        def report(run: Run) -> None:
+            raise cancelled
+
+        if anyio_backend_name == "trio":
+            return  # there only the loop makes one
+        timed = Timed(on_failed=report_later if asynchronous else report)
+        job = timed.scheduler.add(fail, Every(minutes=1), name="job")
+
+        with log_lines() as lines:
+            async with timed.running():
+                await anyio.sleep(2.5 * MINUTE)
+
+        assert len(job.history) == 2
+        assert lines[1::2] == ["ERROR scheduler: on_failed of job job failed: CancelledError()"] * 2
+
     async def test_that_exits_ends_the_host(self) -> None:
         """A hook may ask the host to stop, as a job may."""
 

@@ -317,6 +317,43 @@ class TestTimeout:
             "ERROR scheduler: job job failed after 20 s: timed out after 20 s: TimeoutError('timed out after 20 s')"
         )
 
+    async def test_fails_a_run_whatever_it_makes_of_it(self) -> None:
+        """A run that withstands its timeout, or fails in its clean-up, has failed by the timeout all the same."""
+
+        async def shields() -> None:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(30)
+
+        async def stumbles() -> None:
+            try:
+                await anyio.sleep(30)
+            finally:
+                raise KeyError
+
+        async def exits() -> None:
+            try:
+                await anyio.sleep(30)
+            finally:
+                raise SystemExit(5)
+
+        timed = Timed()
+        jobs = [timed.scheduler.add(each, Every(minutes=1), timeout=20) for each in (shields, stumbles)]
+        exiting = timed.scheduler.add(exits, Every(minutes=3), timeout=20)
+        host = hosted(timed.scheduler)
+
+        with pytest.raises(SystemExit):
+            async with host:
+                await host.wait()
+
+        runs = [job.history[0] for job in jobs]
+        assert [(run.outcome, run.duration, run.reason, repr(run.error)) for run in runs] == [
+            (Outcome.FAILED, 30, "timed out after 20 s", "TimeoutError('timed out after 20 s')"),
+            (Outcome.FAILED, 20, "timed out after 20 s", "TimeoutError('timed out after 20 s')"),
+        ]
+        assert [repr(run.error and run.error.__cause__) for run in runs] == ["None", "KeyError()"]
+        assert [(run.outcome, run.reason) for run in exiting.history] == [(Outcome.FAILED, None)]
+        assert host.lifetime.exit_code == 5
+
     async def test_leaves_a_run_alone_that_is_in_time(self) -> None:
         """A run that is over before its timeout has succeeded."""
         timed = Timed()
