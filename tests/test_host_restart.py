@@ -1,8 +1,11 @@
 """`Host.restart`: one service is ended and run again, while the others go on."""
 
+import contextlib
+
 import anyio
 import pytest
-from puppet import QUIET, Plain, Puppet, PuppetError, build, trace
+from anyio.abc import TaskStatus
+from puppet import QUIET, Plain, Puppet, PuppetError, build, instants, trace
 
 from hostkit import (
     BackgroundService,
@@ -10,6 +13,7 @@ from hostkit import (
     EndAction,
     Host,
     HostBuilder,
+    HostFailedError,
     HostOptions,
     HostStateError,
     Restart,
@@ -17,7 +21,7 @@ from hostkit import (
     ServiceStuckError,
     StoppingToken,
 )
-from hostkit.events import HostEvent, ServiceRestarting
+from hostkit.events import HostEvent, ServiceCancelled, ServiceRestarting
 
 
 def state_of(host: Host, name: str = "a") -> ServiceState:
@@ -285,3 +289,146 @@ async def test_a_restart_is_run_at_once_in_the_same_turn() -> None:
         state = state_of(host)
 
     assert state == "started"
+
+
+async def test_a_next_run_is_not_given_up_with_the_one_before() -> None:
+    """A `stop()` that ends only when it is cancelled last of all is followed by the next run, which goes on."""
+    service = Puppet(drain=1000, stop=1000)
+    host, events = build(service, options=HostOptions(log_level="CRITICAL", shutdown_timeout=3))
+
+    async with host:
+        await host.restart("a")
+        service.times |= {"drain": 0, "stop": 0}
+        state = state_of(host)
+        await anyio.sleep(100)
+
+    assert state == "started"
+    assert "abandoned a" not in trace(events)
+    assert host.lifetime.exit_code == 0
+
+
+async def test_a_call_that_is_given_up_changes_nothing() -> None:
+    """The service has no more time when the caller has gone: it is cancelled in time, and run again."""
+    service = Puppet(drain=1000)
+    host, events = build(service)
+
+    async with host:
+        began = anyio.current_time()
+        with anyio.move_on_after(1):
+            await host.restart("a")
+        await anyio.sleep(100)
+        service.times["drain"] = 0
+        state = state_of(host)
+
+    assert state == "started"
+    assert instants(events, ServiceCancelled) == [("a", began + 20)]
+    assert host.lifetime.exit_code == 0
+
+
+@pytest.mark.parametrize("deaf", ["", "stop"])
+async def test_a_stop_leaves_a_service_that_was_cancelled_the_time_it_had(deaf: str) -> None:
+    """A service that cleans up after it was cancelled for a restart has all of its `cancellation_timeout`."""
+    service = Puppet(drain=1000, stop=4, deaf=deaf)
+    builder = HostBuilder(QUIET)
+    builder.add_service(service, name="a", stop_timeout=2)
+    host = builder.build()
+
+    async with anyio.create_task_group() as group:
+        await host.start()
+        group.start_soon(refused_restart, host)
+        await anyio.sleep(3)  # it was cancelled at 2
+        await host.stop()
+
+    assert anyio.current_time() == 6
+    assert not service.entered
+    assert host.lifetime.exit_code == 0
+
+
+@pytest.mark.parametrize(("stop_timeout", "seconds", "exit_code"), [(None, 15, 0), (12, 12, 1)])
+async def test_a_stop_gives_a_service_that_drains_its_own_time(
+    stop_timeout: float | None, seconds: float, exit_code: int
+) -> None:
+    """A stop that comes before the end of a restart's time gives the host's time anew, but no other `stop_timeout`."""
+    service = Puppet(drain=15)
+    builder = HostBuilder(HostOptions(log_level="CRITICAL", shutdown_timeout=14))
+    builder.add_service(service, name="a", stop_timeout=stop_timeout)
+    host = builder.build()
+
+    async with anyio.create_task_group() as group:
+        await host.start()
+        group.start_soon(refused_restart, host)
+        await anyio.sleep(3)
+        with contextlib.suppress(HostFailedError):
+            await host.stop()
+
+    assert anyio.current_time() == seconds
+    assert host.lifetime.exit_code == exit_code
+
+
+async def test_a_second_call_before_the_first_is_ready_is_a_restart_as_well() -> None:
+    """A service that says itself when it is ready may return when it is asked before that: that is no failure."""
+    ready: list[bool] = [True, False, True]
+
+    async def service(stopping_token: StoppingToken, *, task_status: TaskStatus[None]) -> None:
+        if ready.pop(0):
+            task_status.started()
+        await stopping_token.wait()
+
+    host, _ = build(service, Puppet())
+    async with host, anyio.create_task_group() as group:
+        group.start_soon(host.restart, "a")
+        await anyio.sleep(1)
+        await host.restart("a")
+
+    assert not ready
+    assert host.lifetime.exit_code == 0
+
+
+async def test_a_service_that_was_run_again_keeps_the_host() -> None:
+    """A service that had returned, and waits for its turn to stop, counts as one that runs when it is run again."""
+    service = Puppet(run=5)
+    host, _ = build(service, Puppet(run=7))
+
+    async with host:
+        await anyio.sleep(6)
+        await host.restart("a")
+        await host.wait()
+
+    assert anyio.current_time() == 6 + 5
+
+
+async def test_a_run_that_is_ready_and_over_at_once_is_a_restart() -> None:
+    """A service that returns in the very turn in which it is ready was restarted all the same."""
+    runs: list[int] = []
+
+    async def service(stopping_token: StoppingToken) -> None:
+        runs.append(len(runs))
+        if len(runs) == 1:
+            await stopping_token.wait()
+
+    host, _ = build(service, Puppet())
+    async with host:
+        await host.restart("a")
+        await host.restart("a")
+
+    assert len(runs) == 3
+
+
+async def test_a_drain_before_a_restart_is_no_stall() -> None:
+    """A service that was asked to end is not watched any more, as at the stop of the host."""
+    service = Puppet(drain=10)
+    builder = HostBuilder(QUIET)
+    builder.add_service(service, name="a", heartbeat_timeout=2, on_failure=Restart(on_stall=True))
+
+    async with builder.build() as host:
+        await host.restart("a")
+        status = host.service_status("a")
+
+    assert (status.failures_in_a_row, status.last_failure) == (0, None)
+    assert anyio.current_time() == 20
+
+
+async def refused_restart(host: Host) -> None:
+    """Restart a service of a host that begins to stop meanwhile."""
+    with pytest.raises(HostStateError, match="begun to stop"):
+        await host.restart("a")

@@ -17,7 +17,6 @@ from hostkit._core.heartbeat import watch_heartbeats
 from hostkit._core.lifetime import LifetimeController
 from hostkit._core.registration import Registration
 from hostkit._core.service_group import ServiceGroup, Wakeup
-from hostkit._core.service_run import ServiceRun
 from hostkit._core.shutdown import Shutdown
 from hostkit._core.startup import start_services
 from hostkit._core.supervisor import Supervisor
@@ -132,48 +131,33 @@ class Lifecycle:
 
     async def restart(self, supervisor: Supervisor) -> None:
         """End the current run of a service, if it has one, and start the next; see `Host.restart`."""
-        old = supervisor.run
+        if supervisor.registration.executes and not supervisor.registration.auxiliary:
+            self._executing.add(supervisor)
+        ending = None
         if supervisor.ended:
-            if supervisor.registration.executes and not supervisor.registration.auxiliary:
-                self._executing.add(supervisor)
             supervisor.begin()
         elif supervisor.state is ServiceState.RESTARTING:
-            old.skip_delay()
+            supervisor.run.skip_delay()
         else:
-            await self._end_for_restart(supervisor, old)
+            ending = supervisor.run
+            self.shutdown.limit_restart(supervisor)
+            supervisor.request_restart()
         while not self.lifetime.stopping:
+            if supervisor.run is not ending and supervisor.run.ready_at is not None:
+                return
             if supervisor.ended:
                 message = f"service {supervisor.name!r} has ended before it was ready"
                 raise HostStateError(message)
-            if supervisor.state is ServiceState.STARTED and (supervisor.run is not old or not old.leaving):
-                return
-            await self._wait_for_change()
+            if self._changed is None:
+                self._changed = anyio.Event()
+            await self._changed.wait()
         message = "the host has begun to stop meanwhile"
         raise HostStateError(message)
 
-    async def _end_for_restart(self, supervisor: Supervisor, run: ServiceRun) -> None:
-        timeout = supervisor.registration.stop_timeout
-        deadline = self.loop.time() + (self.options.shutdown_timeout if timeout is None else timeout)
-        self.shutdown.own_deadlines[supervisor] = deadline  # also for its token, and for a stop meanwhile
-        try:
-            supervisor.request_restart()
-            for step in ("ask", "cancel"):
-                with anyio.move_on_at(deadline):
-                    while supervisor.run is run and not supervisor.ended and not self.lifetime.stopping:
-                        await self._wait_for_change()
-                    return
-                if step == "ask":
-                    supervisor.cancel("its restart takes too long", overdue=False)
-                    deadline = self.loop.time() + self.options.cancellation_timeout
-            await self.shutdown.abandon([supervisor])
-        finally:
-            if not self.lifetime.stopping:
-                self.shutdown.own_deadlines.pop(supervisor, None)
-
-    async def _wait_for_change(self) -> None:
-        if self._changed is None:
-            self._changed = anyio.Event()
-        await self._changed.wait()
+    def _wake_restarts(self) -> None:
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
 
     @property
     def ready(self) -> bool:
@@ -199,9 +183,9 @@ class Lifecycle:
         """Go on with the start or the stop: the service is ready, is to be run again, or has ended for good."""
         if self.on_run_change is not None:
             self.on_run_change(supervisor.name, supervisor.state)
-        if self._changed is not None:
-            self._changed.set()
-            self._changed = None
+        self._wake_restarts()
+        if supervisor.state is ServiceState.RESTARTING:
+            self.shutdown.forget(supervisor)
         was_settled = supervisor.ended and supervisor.was_ready  # its end may break the group, which is noticed first
         if not (self.started or self.lifetime.stopping or was_settled):
             self._wakeup.event.set()
@@ -234,9 +218,11 @@ class Lifecycle:
         await self._start()
         while not self.lifetime.stopping:
             due = self.lifetime.stop_due
-            await self._wakeup.wait(due)
+            await self._wakeup.wait(min(due, self.shutdown.next_deadline))
             if self.loop.time() >= due:
                 self.lifetime.begin_stop("its delay is over", due)
+            await self.shutdown.enforce_own_deadlines()
+        self._wake_restarts()
         await self.shutdown.run()
         if self.lifetime.failures.abandoned:
             # The group goes on waiting for what was abandoned; nothing else does.

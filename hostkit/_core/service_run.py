@@ -104,6 +104,7 @@ class ServiceRun:
             and self.phase is Phase.EXECUTING
             and self.ready_at is not None
             and not self.cancelled
+            and not self.stop_requested
             and not self.token.waiting
         )
 
@@ -305,7 +306,7 @@ class ServiceRun:
             self.supervisor.group.loop.call_soon(partial(self.supervisor.on_run_recovered, self))
 
     def _on_returned(self) -> None:
-        if self.ready_at is None:
+        if self.ready_at is None and not self.stop_requested:
             message = f"service {self.supervisor.name!r} returned before it called task_status.started()"
             self.fail(HostStateError(message))
         else:

@@ -22,7 +22,6 @@ class Shutdown:
         stop_at: The first instant of the stop, t₀, on the loop's clock; infinite before it.
         cancel_at: When services that still run are cancelled, t₁.
         leave_at: When services that still run are abandoned, t₂.
-        own_deadlines: When services that have less time than the host are cancelled, or, once they are, abandoned.
         on_deadline: Called with the seconds until t₂, each time that this is set.
     """
 
@@ -47,7 +46,9 @@ class Shutdown:
         self._turn = -1  # the step that is being stopped; before the first, and after the last, -1
         self._running: list[int] = []  # for each step: how many services are to be waited for; empty before the stop
         self._forcing = self._cancelling_all = False
-        self.own_deadlines: dict[Supervisor, float] = {}
+        # When services that have less time than the host are cancelled, and when those that were are abandoned.
+        self._own_deadlines: dict[Supervisor, float] = {}
+        self._last_deadlines: dict[Supervisor, float] = {}
 
     def begin(self, at: float) -> None:
         """Lay the deadlines: the stop has begun at *at*."""
@@ -68,7 +69,25 @@ class Shutdown:
 
     def time_left(self, supervisor: Supervisor) -> float:
         """Return the seconds until a service that was asked to stop is cancelled."""
-        return min(self.cancel_at, self.own_deadlines.get(supervisor, math.inf)) - self._wakeup.time()
+        return min(self.cancel_at, self._own_deadlines.get(supervisor, math.inf)) - self._wakeup.time()
+
+    def limit_restart(self, supervisor: Supervisor) -> None:
+        """Lay the deadline of a run that is asked to end for the next one, if it has none yet."""
+        if supervisor not in self._last_deadlines:
+            timeout = supervisor.registration.stop_timeout
+            timeout = self._options.shutdown_timeout if timeout is None else timeout
+            self._own_deadlines.setdefault(supervisor, self._wakeup.time() + timeout)
+            self._wakeup.event.set()
+
+    def forget(self, supervisor: Supervisor) -> None:
+        """Forget the deadlines of a run that has ended."""
+        self._own_deadlines.pop(supervisor, None)
+        self._last_deadlines.pop(supervisor, None)
+
+    @property
+    def next_deadline(self) -> float:
+        """When the next service is to be cancelled, or abandoned, before all are."""
+        return min([math.inf, *self._own_deadlines.values(), *self._last_deadlines.values()])
 
     async def run(self) -> None:
         """Stop every service that runs, and return when none is to be waited for; those not ready are cancelled."""
@@ -76,16 +95,18 @@ class Shutdown:
         for supervisor in unready:
             supervisor.cancel_start()
             if not supervisor.ended:
-                self.own_deadlines[supervisor] = min(self.stop_at + self._options.cancellation_timeout, self.leave_at)
+                self._last_deadlines[supervisor] = self.stop_at + self._options.cancellation_timeout
+        for supervisor in list(self._own_deadlines):  # of restarts
+            if supervisor.registration.stop_timeout is None:
+                del self._own_deadlines[supervisor]
         self._running = [sum(not supervisor.ended for supervisor in step) for step in self._steps]
         self._turn = len(self._steps) - 1
         self._advance()
         while any(self._running) and self._wakeup.time() < self.cancel_at:
-            await self._wakeup.wait(min([self.cancel_at, self._report_at, *self.own_deadlines.values()]))
+            await self._wakeup.wait(min(self.cancel_at, self._report_at, self.next_deadline))
             if self._wakeup.time() >= self._report_at:
                 self._report()
-            if self.own_deadlines:
-                await self._enforce_own_deadlines()
+            await self.enforce_own_deadlines()
         if any(self._running):
             await self._force()
 
@@ -96,7 +117,7 @@ class Shutdown:
 
     def on_ended(self, supervisor: Supervisor) -> None:
         """Go on where a service has ended: with the step before, when it was the last of its own."""
-        self.own_deadlines.pop(supervisor, None)
+        self.forget(supervisor)
         if not self._running:
             return
         self._running[supervisor.step] -= 1
@@ -108,14 +129,17 @@ class Shutdown:
 
     async def abandon(self, supervisors: Sequence[Supervisor]) -> None:
         """Give services up, after a last chance for those that end as soon as they are cancelled once more."""
-        for supervisor in supervisors:
+        runs = [(supervisor, supervisor.run) for supervisor in supervisors]
+        for supervisor, _ in runs:
             supervisor.cancel_everything()
         for _ in range(LAST_ROUNDS):
-            if all(supervisor.ended for supervisor in supervisors):
+            # A run may end for the next one, which is not to be given up with it.
+            runs = [(supervisor, run) for supervisor, run in runs if not supervisor.ended and supervisor.run is run]
+            if not runs:
                 return
             await self._wakeup.pause()
-        for supervisor in supervisors:
-            if not supervisor.ended:
+        for supervisor, run in runs:
+            if not supervisor.ended and supervisor.run is run:
                 supervisor.abandon()
 
     async def _wait(self, deadline: float) -> None:
@@ -141,22 +165,23 @@ class Shutdown:
             return
         for supervisor in self._steps[self._turn]:
             timeout = supervisor.registration.stop_timeout
-            if timeout is not None and not supervisor.ended:
-                self.own_deadlines.setdefault(supervisor, self._wakeup.time() + timeout)
+            if timeout is not None and not supervisor.ended and supervisor not in self._last_deadlines:
+                self._own_deadlines.setdefault(supervisor, self._wakeup.time() + timeout)
                 self._wakeup.event.set()
             supervisor.request_stop()
 
-    async def _enforce_own_deadlines(self) -> None:
+    async def enforce_own_deadlines(self) -> None:
+        """Cancel services whose own time is over, for the stop or for a restart, and abandon those that ignore it."""
         now = self._wakeup.time()
-        late = []
-        for supervisor, deadline in list(self.own_deadlines.items()):
+        stopping = self.stop_at < math.inf
+        for supervisor, deadline in list(self._own_deadlines.items()):
             if now >= deadline:
-                if supervisor.run.cancelled:
-                    late.append(supervisor)
-                else:
-                    cancelled = supervisor.cancel("its stop_timeout has passed")
-                    last = now + self._options.cancellation_timeout if cancelled else self.leave_at
-                    self.own_deadlines[supervisor] = min(last, self.leave_at)
+                del self._own_deadlines[supervisor]
+                reason = "its stop_timeout has passed" if stopping else "its restart takes too long"
+                cancelled = supervisor.cancel(reason, overdue=stopping)
+                last = self.leave_at if stopping and not cancelled else now + self._options.cancellation_timeout
+                self._last_deadlines[supervisor] = last
+        late = [each for each, deadline in self._last_deadlines.items() if now >= min(deadline, self.leave_at)]
         if late:
             await self.abandon(late)
 

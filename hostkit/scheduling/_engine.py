@@ -329,7 +329,7 @@ class Engine:
             answer = self._options.on_failed(run)
             if isawaitable(answer):
                 await answer
-        except BaseException as error:  # noqa: BLE001  # the user's hook meets the scheduler
+        except BaseException as error:  # the user's hook meets the scheduler
             if has_cancellation(error) and await scope_is_cancelled():
                 raise
             self._log.log_hook_error(run.scheduled_job, error)
