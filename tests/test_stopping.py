@@ -105,6 +105,18 @@ async def test_the_first_sleep_after_the_stop_returns_at_once(token: StoppingSou
     assert owner.warnings == 0
 
 
+async def test_a_task_in_the_place_of_one_that_is_gone_is_another_one(token: StoppingSource, owner: Owner) -> None:
+    """Each of many short tasks has its own first sleep, also where it has the address of one before it."""
+    token.request_stop()
+
+    for _ in range(20):
+        async with create_task_group() as group:
+            group.start_soon(token.sleep, 3600)
+
+    assert current_time() == 0
+    assert owner.warnings == 0
+
+
 async def test_a_loop_that_ignores_the_stop_does_not_spin(token: StoppingSource, owner: Owner) -> None:
     """A task that keeps calling sleep after the stop does sleep, up to a second, and one warning says so."""
     token.request_stop()

@@ -111,20 +111,26 @@ def _is_trio() -> bool:
     return trio is not None and trio.lowlevel.in_trio_run()
 
 
+def current_task() -> object:
+    """Return the task that calls this, as its backend has it."""
+    if _is_trio():
+        from trio import lowlevel
+
+        return lowlevel.current_task()
+    task: object = sys.modules["asyncio"].current_task()
+    return task
+
+
 def watch_scope() -> Callable[[], bool]:
     """Return a function that says whether this task's innermost cancel scope is the same as now.
 
     Neither backend has a public way to ask. Where the private one is gone, the answer is always yes, and what is only
     found out by it is not found out.
     """
-    holder: object
-    if _is_trio():
-        from trio import lowlevel
-
-        holder, name = lowlevel.current_task(), "_cancel_status"
-    else:
+    holder, name = current_task(), "_cancel_status"
+    if not _is_trio():
         states = getattr(sys.modules.get("anyio._backends._asyncio"), "_task_states", {})
-        holder, name = states.get(sys.modules["asyncio"].current_task()), "cancel_scope"
+        holder, name = states.get(holder), "cancel_scope"
     scope = getattr(holder, name, None)
     return lambda: getattr(holder, name, None) is scope
 

@@ -4,10 +4,11 @@ import math
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
+from weakref import WeakSet
 
 import anyio
 
-from hostkit._execution.event_loop import TrioWaiter, new_waiter, wake
+from hostkit._execution.event_loop import TrioWaiter, current_task, new_waiter, wake
 from hostkit._tokens.grid import Grid
 from hostkit._values.durations import NOT_GIVEN, Duration, to_period, to_positive_period
 from hostkit._values.functions import require_sync
@@ -63,7 +64,7 @@ class StoppingToken:
         self._owner = owner
         self._callbacks: dict[object, Callable[[], object]] = {}
         self._waiters: list[TrioWaiter | Future[None]] = []
-        self._informed_tasks: set[int] | None = None  # those in which a sleep has returned True after the stop
+        self._informed_tasks: WeakSet[object] | None = None  # in which a sleep has returned True after the stop
         self._warned = False
         self._waits = 0
         self._on_activity = on_activity
@@ -213,8 +214,8 @@ class StoppingToken:
     async def _sleep_after_stop(self, delay: float) -> None:
         informed = self._informed_tasks
         if informed is None:
-            informed = self._informed_tasks = set()
-        task = anyio.get_current_task().id
+            informed = self._informed_tasks = WeakSet()
+        task = current_task()
         if task not in informed:
             informed.add(task)
             await anyio.lowlevel.checkpoint()
