@@ -108,6 +108,34 @@ def test_a_wrong_exit_code_is_refused(code: object) -> None:
         HostLifetime().request_stop(exit_code=code)  # type: ignore[arg-type]
 
 
+async def test_a_reason_that_is_no_str_is_refused() -> None:
+    """It goes into log lines and the status; the call that gives it is the one that fails."""
+    host, _ = build(Plain())
+
+    with pytest.raises(TypeError, match=r"reason must be a str, got OSError\(\)"):
+        host.lifetime.request_stop(OSError())  # type: ignore[arg-type]  # wrong
+    with pytest.raises(TypeError, match="reason must be a str, got None"):
+        await host.stop(None)  # type: ignore[arg-type]  # wrong
+
+    assert host.lifetime.stop_reason is None
+
+
+async def test_a_callback_that_is_added_by_another_is_called_once() -> None:
+    """In the instant that it waits for it is called at once, and not a second time with the others."""
+    host, _ = build(Plain())
+    called: list[str] = []
+
+    def outer() -> None:
+        called.append("outer")
+        host.lifetime.on_started(lambda: called.append("inner"))
+
+    host.lifetime.on_started(outer)
+    async with host:
+        pass
+
+    assert called == ["outer", "inner"]
+
+
 async def test_callbacks_are_called_in_every_life() -> None:
     """on_started, on_stopping and on_stopped are kept; an error in one is logged and keeps no other from running."""
     called: list[str] = []

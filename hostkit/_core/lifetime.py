@@ -86,8 +86,12 @@ class HostLifetime:
             exit_code: The process's exit code if nothing fails, 0 to 255.
 
         Raises:
+            TypeError: *reason* is no str.
             ValueError: *exit_code* is no int from 0 to 255.
         """
+        if not isinstance(reason, str):
+            message = f"reason must be a str, got {reason!r}"
+            raise TypeError(message)
         if exit_code is not None and (type(exit_code) is not int or not 0 <= exit_code <= LARGEST_EXIT_CODE):
             message = f"exit_code must be an int from 0 to {LARGEST_EXIT_CODE}, got {exit_code!r}"
             raise ValueError(message)
@@ -290,7 +294,7 @@ class LifetimeController(HostLifetime):
             self._passed[HostState.STARTED].set()
         if state in self._passed:
             self._passed[state].set()
-            for callback in self._callbacks.get(state, ()):
+            for callback in tuple(self._callbacks.get(state, ())):  # one that is added now has its call already
                 self._call("a lifetime callback", callback)
 
     def pass_on(self) -> None:
