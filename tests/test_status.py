@@ -1,6 +1,7 @@
 """`Host.status`: what a host and its services are doing."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -415,3 +416,17 @@ async def test_an_abandoned_service_is_named_with_the_lines_of_its_tasks() -> No
     released.set()
     await anyio.sleep(1)
     assert host.status().services[0].waiting_at is None
+
+
+async def test_a_restart_beyond_the_calendar_has_no_date() -> None:
+    """A service may wait for its restart for ever; the status does not fail over it."""
+    builder = HostBuilder(QUIET)
+    never = Restart(backoff=Backoff(initial=math.inf, maximum=math.inf, jitter=0))
+    builder.add_service(Puppet(run=1, fails="execute"), name="a", on_failure=never)
+    builder.add_service(Puppet(), name="b")
+
+    async with builder.build() as host:
+        await anyio.sleep(2)
+        status = host.service_status("a")
+
+    assert (status.state, status.restart_at) == ("restarting", None)

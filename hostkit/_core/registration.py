@@ -110,8 +110,8 @@ class Registration:
             self.kind = "background" if isinstance(service, BackgroundService) else "thread"
         self.executes = self.kind != "service"
         self.auxiliary = False
-        self.starts = type(service).start is not HostedService.start
-        self.stops = type(service).stop is not HostedService.stop
+        self.starts = overrides(service, "start")
+        self.stops = overrides(service, "stop")
         self.takes_task_status = _check_hooks(service)
         self.ready_at_once = not self.starts and not self.takes_task_status
 
@@ -145,6 +145,11 @@ def to_service(given: object) -> HostedService:
         )
         raise TypeError(message)
     return _function_service(given)
+
+
+def overrides(service: HostedService, hook: str) -> bool:
+    """Return whether a service has a *hook* of its own: of its class, or of this very object."""
+    return hook in vars(service) or getattr(type(service), hook, None) is not getattr(HostedService, hook)
 
 
 def default_name(given: object) -> str:

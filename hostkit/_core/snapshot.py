@@ -9,7 +9,7 @@ import anyio
 from hostkit._config.options import HostOptions
 from hostkit._core.lifecycle import Lifecycle
 from hostkit._core.lifetime import LifetimeController
-from hostkit._core.registration import Registration
+from hostkit._core.registration import Registration, overrides
 from hostkit._core.service import HostedService
 from hostkit._core.status import HostStatus, ServiceStatus
 from hostkit._core.supervisor import Supervisor
@@ -71,7 +71,10 @@ class Look:
         """Return an instant of the loop's clock as the wall clock has it."""
         if at is None:
             return None
-        return (self.wall + timedelta(seconds=at - self.now)).isoformat(timespec="milliseconds")
+        try:
+            return (self.wall + timedelta(seconds=at - self.now)).isoformat(timespec="milliseconds")
+        except OverflowError:  # beyond the calendar
+            return None
 
     def at(self, registration: Registration) -> ServiceStatus:
         """Return what a service is doing."""
@@ -146,7 +149,7 @@ def _problem(supervisor: Supervisor) -> HostStateError | None:
 
 
 def _details(service: HostedService) -> dict[str, object]:
-    if type(service).details is HostedService.details:
+    if not overrides(service, "details"):
         return {}
     try:
         details = to_json_ready(service.details())
