@@ -286,6 +286,24 @@ def test_a_host_still_running_when_its_loop_ends_is_stopped(backend: str) -> Non
     assert [line for line in trace(events) if line.startswith("stopped")] == ["stopped c", "stopped b", "stopped a"]
 
 
+@pytest.mark.parametrize("services", [1, 3])
+def test_every_service_can_clean_up_when_its_loop_ends(services: int) -> None:
+    """Asyncio's cancellation of all tasks cuts no `stop()`, in whatever order it reaches them."""
+
+    class Cleans(Plain):
+        async def stop(self) -> None:
+            await anyio.sleep(1)
+            await super().stop()
+
+    backend, options = virtual_time("asyncio")
+    for _ in range(20):
+        cleaning = [Cleans() for _ in range(services)]
+        host, _ = build(*cleaning)
+        anyio.run(host.start, backend=backend, backend_options=options)
+
+        assert [service.stopped for service in cleaning] == [1] * services
+
+
 @pytest.mark.parametrize("first", ["a", "hostkit", "hostkit: end of the loop", "hostkit: group"])
 def test_the_end_of_the_loop_is_the_reason_whoever_notices_it_first(first: str) -> None:
     """Asyncio cancels all tasks at once, in any order: a service may be the first that ends."""

@@ -686,6 +686,58 @@ async def test_a_start_that_swallows_its_cancellation_is_stopped_and_not_run() -
     assert host.lifetime.exit_code == 0
 
 
+async def test_hooks_of_one_object_count_as_well() -> None:
+    """An object may be given hooks of its own, with no class for it."""
+    called: list[str] = []
+
+    async def opened() -> None:
+        called.append("open")
+
+    async def closed() -> None:
+        called.append("closed")
+
+    adapter = HostedService()
+    adapter.start, adapter.stop, adapter.details = opened, closed, lambda: {"a": 1}  # type: ignore[method-assign]  # so
+    host, _ = build(adapter)
+
+    async with host:
+        details = host.service_status("a").details
+
+    assert called == ["open", "closed"]
+    assert details == {"a": 1}
+
+
+@pytest.mark.parametrize("opens", [False, True])
+async def test_a_stop_after_a_start_that_withstood_has_its_time(*, opens: bool) -> None:
+    """What a shielded start() has opened is closed in order; a scope that it has left open can be left all the same."""
+
+    class Pool(HostedService):
+        async def start(self) -> None:
+            if opens:
+                self.group = await anyio.create_task_group().__aenter__()
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(2)
+
+        async def stop(self) -> None:
+            if opens:
+                await self.group.__aexit__(None, None, None)
+            else:
+                await anyio.sleep(3)
+                closed_at.append(anyio.current_time())
+
+    closed_at: list[float] = []
+    host, events = build(Pool())
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(host.start)
+        await anyio.sleep(1)
+        host.lifetime.request_stop()
+
+    assert closed_at == ([] if opens else [5])
+    assert trace(events) == ["starting a", "cancelled a", "stopped a"]
+    assert host.lifetime.exit_code == 0
+
+
 async def test_wait_before_the_start_is_misuse() -> None:
     """There is nothing to wait for before the start; stop() is remembered."""
     host, _ = build(Puppet())

@@ -31,6 +31,15 @@ def test_leaves_a_blocked_loop(fork_server: ForkServer, case: str, service: str)
         assert outcome.tells_where(f"service {service!r} blocks the event loop", "leaving the process with exit code 1")
 
 
+def test_leaves_a_blocked_loop_whose_stop_was_announced(fork_server: ForkServer) -> None:
+    """With a ``stop_delay`` the time for the stop begins after it, also where the loop never hears of either."""
+    outcomes = fork_server.outcomes("delayed-sleep", ready="settled")
+
+    for outcome in outcomes:
+        assert outcome.code == 1
+        assert outcome.tells_where("service 'sleeper' blocks the event loop", "leaving the process with exit code 1")
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_second_signal_leaves_a_blocked_loop(fork_server: ForkServer, backend: str) -> None:
     """Of the time for a stop, a second signal leaves the cancellation timeout; what was written is not lost."""

@@ -3,6 +3,7 @@
 import anyio
 import pytest
 from puppet import Puppet, build, instants
+from scheduled import block
 
 from hostkit import (
     Host,
@@ -30,7 +31,7 @@ def cancel_all(host: Host) -> None:
     """Do what a second signal does."""
     lifecycle = host._runner.lifecycle
     assert lifecycle is not None
-    lifecycle.shutdown.cancel_all()
+    lifecycle.shutdown.cancel_all(anyio.current_time())
 
 
 @pytest.mark.real_time
@@ -71,7 +72,7 @@ async def test_the_watchdog_hears_of_the_last_deadline() -> None:
     await host.start()
     assert host._runner.lifecycle is not None
     heard: list[float] = []
-    host._runner.lifecycle.shutdown.on_deadline = heard.append
+    host._runner.lifecycle.shutdown.on_deadline = lambda seconds, **_: heard.append(seconds)
     await anyio.sleep(100)
     host.lifetime.request_stop()
     await anyio.sleep(3)
@@ -90,7 +91,7 @@ async def test_two_signals_at_once_cancel_at_once() -> None:
     await host.start()
     assert host._runner.lifecycle is not None
     deadlines: list[float] = []
-    host._runner.lifecycle.shutdown.on_deadline = deadlines.append
+    host._runner.lifecycle.shutdown.on_deadline = lambda seconds, **_: deadlines.append(seconds)
 
     cancel_all(host)
     assert not deadlines
@@ -161,3 +162,26 @@ async def test_a_stalled_run_that_ignores_its_cancellation_hears_of_the_stop() -
 
     assert instants(events, ServiceCancelled) == [("a", 2)]
     assert instants(events, ServiceStopping) == instants(events, ServiceStopped) == [("a", 4)]
+
+
+async def test_a_second_signal_counts_from_when_it_came() -> None:
+    """While the loop is blocked the time goes on, for the watchdog too; what still runs has a last chance then."""
+    host, events = build(Puppet(drain=100, stop=0.5), options=BUDGETS)
+    await host.start()
+    lifecycle = host._runner.lifecycle
+    assert lifecycle is not None
+    heard: list[tuple[float, bool]] = []
+    lifecycle.shutdown.on_deadline = lambda seconds, *, anew: heard.append((seconds, anew))
+    host.lifetime.request_stop()
+    await anyio.sleep(2)
+    came_at = anyio.current_time()
+    block(7)
+
+    lifecycle.shutdown.cancel_all(came_at)
+
+    with pytest.raises(HostFailedError):
+        await host.wait()
+    assert heard == [(16, False), (-1, False), (1, True)]
+    assert instants(events, ServiceCancelled) == [("a", 9)]
+    assert anyio.current_time() == 9.5
+    assert host.lifetime.exit_code == 1

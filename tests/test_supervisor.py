@@ -1,6 +1,7 @@
 """What follows when a service ends: restarts with exact delays, limits, groups, stop requests in between."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 import anyio
 import pytest
@@ -475,3 +476,50 @@ async def test_failures_and_returns_count_apart() -> None:
     (error,) = caught.value.exceptions
     assert isinstance(error, RestartLimitError)
     assert error.failures == 2
+
+
+class Odd(Backoff):
+    """Delays of the user's own kind."""
+
+    def delay(self, failures: int) -> float:
+        return [timedelta(seconds=3), -1.0][failures - 1]  # type: ignore[return-value]  # wrong
+
+
+async def test_a_backoff_that_fails_is_a_failure_of_its_service() -> None:
+    """A delay may be a `timedelta`; a wrong one, and an error in it, stop the host in order, and come out of it."""
+    builder = HostBuilder(QUIET)
+    other = Puppet(drain=1)
+    builder.add_service(other, name="b")
+    builder.add_service(Puppet(run=1, fails="execute"), name="a", on_failure=Restart(backoff=Odd()))
+    host = builder.build()
+
+    with pytest.RaisesGroup(pytest.RaisesExc(ValueError, match="the delay of a Backoff must not be negative")):
+        async with host:
+            await host.wait()
+
+    assert anyio.current_time() == 1 + 3 + 1 + 1
+    assert other.calls == ["start", "execute", "stop"]
+
+
+async def test_a_run_that_has_ended_has_its_token_set_at_last() -> None:
+    """What a run has left behind is told when the next run begins, and at the stop of the host."""
+    told: list[int] = []
+    runs = iter(range(3))
+
+    async def service(stopping_token: StoppingToken) -> None:
+        run = next(runs)
+        stopping_token.on_stop(lambda: told.append(run))
+        if run < 2:
+            raise PuppetError
+
+    builder = HostBuilder(QUIET)
+    builder.add_service(service, on_failure=Restart(backoff=Backoff(initial=1, factor=1, jitter=0)))
+    builder.add_service(Puppet())
+
+    async with builder.build():
+        await anyio.sleep(0.5)
+        assert told == [0]
+        await anyio.sleep(5)
+        assert told == [0, 1]
+
+    assert told == [0, 1, 2]

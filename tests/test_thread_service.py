@@ -175,6 +175,28 @@ async def test_a_thread_that_does_not_end_is_abandoned_and_named(capsys: pytest.
     assert "abandoned thread 'a' failed: OSError('too late')" in capsys.readouterr().err
 
 
+async def test_a_thread_that_is_abandoned_is_not_cleaned_up_under_its_feet() -> None:
+    """`stop()` is never called while `execute()` runs, not even when the host has given that up."""
+    over, stopped = threading.Event(), threading.Event()
+
+    class Deaf(ThreadService):
+        def execute(self, stopping_token: ThreadStoppingToken) -> None:
+            over.wait()
+
+        async def stop(self) -> None:
+            stopped.set()
+
+    host = build(Deaf())
+    await host.start()
+    with pytest.raises(HostFailedError):
+        await host.stop()
+    thread = next(thread for thread in threading.enumerate() if thread.name == "a")
+    over.set()
+    await anyio.to_thread.run_sync(thread.join)
+
+    assert not stopped.is_set()
+
+
 async def test_an_ignored_stop_is_said_once_and_does_not_spin() -> None:
     """A thread that ignores the answer of sleep() is warned about once."""
     lines: list[str] = []

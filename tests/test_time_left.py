@@ -71,7 +71,7 @@ async def test_no_time_is_left_after_the_deadline() -> None:
 def second_signal(host: Host) -> None:
     """Do what the second signal does."""
     assert host._runner.lifecycle is not None
-    host._runner.lifecycle.shutdown.cancel_all()
+    host._runner.lifecycle.shutdown.cancel_all(anyio.current_time())
 
 
 async def test_a_second_signal_leaves_no_time() -> None:

@@ -154,11 +154,6 @@ class Lifecycle:
         message = "the host has begun to stop meanwhile"
         raise HostStateError(message)
 
-    def _wake_restarts(self) -> None:
-        if self._changed is not None:
-            self._changed.set()
-            self._changed = None
-
     @property
     def ready(self) -> bool:
         """Whether every service is ready and no stop was requested, or nothing is left to do."""
@@ -183,7 +178,9 @@ class Lifecycle:
         """Go on with the start or the stop: the service is ready, is to be run again, or has ended for good."""
         if self.on_run_change is not None:
             self.on_run_change(supervisor.name, supervisor.state)
-        self._wake_restarts()
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
         if supervisor.state is ServiceState.RESTARTING:
             self.shutdown.forget(supervisor)
         was_settled = supervisor.ended and supervisor.was_ready  # its end may break the group, which is noticed first
@@ -218,11 +215,13 @@ class Lifecycle:
         await self._start()
         while not self.lifetime.stopping:
             due = self.lifetime.stop_due
-            await self._wakeup.wait(min(due, self.shutdown.next_deadline))
+            await self._wakeup.wait(min([due, *self.shutdown.own_deadlines.values()]))
             if self.loop.time() >= due:
                 self.lifetime.begin_stop("its delay is over", due)
-            await self.shutdown.enforce_own_deadlines()
-        self._wake_restarts()
+            if self.shutdown.own_deadlines:
+                await self.shutdown.enforce_own_deadlines()
+        if self._changed is not None:
+            self._changed.set()
         await self.shutdown.run()
         if self.lifetime.failures.abandoned:
             # The group goes on waiting for what was abandoned; nothing else does.

@@ -1,6 +1,6 @@
 """One run of a service: start, execute and stop, one after the other in one task."""
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from enum import IntEnum
 from functools import partial
 from inspect import CORO_CLOSED, CORO_CREATED, getcoroutinestate
@@ -15,6 +15,7 @@ from hostkit._core.registration import Registration
 from hostkit._core.service import BackgroundService, ThreadService
 from hostkit._core.service_group import ServiceGroup
 from hostkit._execution import stack
+from hostkit._execution.event_loop import watch_scope
 from hostkit._tokens.stopping_token import StoppingSource, TokenOwner
 from hostkit._tokens.thread_stopping_token import ThreadStoppingSource
 from hostkit._values.errors import HostStateError, ServiceCancelledError
@@ -195,6 +196,11 @@ class ServiceRun:
         coroutine = self._handle.coro
         return stack.task_lines(coroutine) if deep else stack.coroutine_line(coroutine)
 
+    def release(self) -> None:
+        """Set the token of a run that has ended: what it has left behind may wait for that."""
+        if self.ready_at is not None:
+            self.token.request_stop()
+
     def open(self) -> None:
         """Make the token."""
         supervisor = self.supervisor
@@ -202,10 +208,8 @@ class ServiceRun:
         on_activity = None if registration.heartbeat_timeout is None else self._record_activity
         supervisor.state = ServiceState.STARTING
         supervisor.state_since = self.since = supervisor.group.time()
-        if registration.kind == "thread":
-            self.token = ThreadStoppingSource(supervisor, on_activity)
-        else:
-            self.token = StoppingSource(supervisor, on_activity)
+        kind = ThreadStoppingSource if registration.kind == "thread" else StoppingSource
+        self.token = kind(supervisor, on_activity)
         if supervisor.lifetime.detailed:
             supervisor.lifetime.emit(events.ServiceStarting(self.since, supervisor.name))
 
@@ -213,11 +217,14 @@ class ServiceRun:
         """Await ``start()``, ``execute()`` and ``stop()``."""
         supervisor = self.supervisor
         registration = supervisor.registration
+        is_in_order = watch_scope() if registration.starts else None
+        cancelled = False  # for good: a start that has swallowed its cancellation
         try:
             if registration.starts:
                 await registration.service.start()
-            if self.cancelled and registration.starts:
-                self.phase = Phase.AWAITING_TURN  # a start that has swallowed its cancellation
+                cancelled = self.cancelled
+            if cancelled:
+                self.phase = Phase.AWAITING_TURN
             else:
                 self.phase = Phase.EXECUTING
                 if self.ready_at is None and not registration.takes_task_status:
@@ -229,8 +236,10 @@ class ServiceRun:
         except BaseException as error:  # noqa: BLE001  # where a service meets its supervisor
             self._on_error(error)
         # A service without a loop is up until its turn, also where it has nothing to do then.
-        if (registration.stops or not registration.executes) and self.phase is not Phase.STARTING:
-            await self._stop()
+        stops = registration.stops or not registration.executes
+        thread_runs = self.abandoned and self._thread is not None
+        if stops and self.phase is not Phase.STARTING and not thread_runs:
+            await self._stop(cancelled=cancelled, is_in_order=is_in_order)
         self.phase = Phase.ENDED
         if not self.abandoned:
             supervisor.group.on_run_ended(supervisor.name)
@@ -268,7 +277,7 @@ class ServiceRun:
         self._thread = DaemonThread(partial(service.execute, token), supervisor.name)
         return self._thread.run_to_end()
 
-    async def _stop(self) -> None:
+    async def _stop(self, *, cancelled: bool, is_in_order: Callable[[], bool] | None) -> None:
         self.phase = Phase.AWAITING_TURN
         while not (self.leaving or self.ready_at is None or self.stop_requested or self.cancelled):
             self.supervisor.on_execute_ended()
@@ -280,9 +289,10 @@ class ServiceRun:
             except BaseException as error:  # noqa: BLE001  # a native cancellation; the turn is still to come
                 self._on_error(error)
         self.phase = Phase.STOPPING
-        service = self.supervisor.registration.service
+        service, group = self.supervisor.registration.service, self.supervisor.group
+        cancelled = cancelled or group.loop.cancelled  # which breaks the group a little later
         try:
-            if self.supervisor.group.cancelled:
+            if group.cancelled or (cancelled and (is_in_order is None or is_in_order())):
                 # Without a shield nothing could be awaited any more. Else there is none: a scope that start() has
                 # opened could not be left within.
                 with anyio.CancelScope(shield=True) as self._scope:

@@ -22,7 +22,9 @@ class Shutdown:
         stop_at: The first instant of the stop, t₀, on the loop's clock; infinite before it.
         cancel_at: When services that still run are cancelled, t₁.
         leave_at: When services that still run are abandoned, t₂.
-        on_deadline: Called with the seconds until t₂, each time that this is set.
+        own_deadlines: When services that have less time than the host are cancelled, or, once they are, abandoned.
+        on_deadline: Called with the seconds until t₂, each time that this is set, and with ``anew=True`` when it is put
+            off.
     """
 
     def __init__(
@@ -37,7 +39,7 @@ class Shutdown:
         *on_slow* is called with the services that are waited for, every few seconds of a stop that takes longer.
         """
         self.stop_at = self.cancel_at = self.leave_at = math.inf
-        self.on_deadline: Callable[[float], None] | None = None
+        self.on_deadline: Callable[..., None] | None = None
         self._steps = steps
         self._options = options
         self._wakeup = wakeup
@@ -46,9 +48,8 @@ class Shutdown:
         self._turn = -1  # the step that is being stopped; before the first, and after the last, -1
         self._running: list[int] = []  # for each step: how many services are to be waited for; empty before the stop
         self._forcing = self._cancelling_all = False
-        # When services that have less time than the host are cancelled, and when those that were are abandoned.
-        self._own_deadlines: dict[Supervisor, float] = {}
-        self._last_deadlines: dict[Supervisor, float] = {}
+        self.own_deadlines: dict[Supervisor, float] = {}
+        self._last: set[Supervisor] = set()  # those whose own deadline is their last one
 
     def begin(self, at: float) -> None:
         """Lay the deadlines: the stop has begun at *at*."""
@@ -58,36 +59,29 @@ class Shutdown:
         self._lay_last(self.cancel_at + self._options.cancellation_timeout)
         self._wakeup.event.set()
 
-    def cancel_all(self) -> None:
-        """Have everything cancelled now, or as soon as the stop begins; nothing changes if that time has come."""
+    def cancel_all(self, at: float) -> None:
+        """Have everything cancelled, as was asked for at *at*; nothing changes if that time had come."""
         self._cancelling_all = True
-        now = self._wakeup.time()
-        if self.stop_at < math.inf and now < self.cancel_at:
-            self.cancel_at = now
-            self._lay_last(now + self._options.cancellation_timeout)
+        if self.stop_at < math.inf and at < self.cancel_at:
+            self.cancel_at = at
+            self._lay_last(at + self._options.cancellation_timeout)
             self._wakeup.event.set()
 
     def time_left(self, supervisor: Supervisor) -> float:
         """Return the seconds until a service that was asked to stop is cancelled."""
-        return min(self.cancel_at, self._own_deadlines.get(supervisor, math.inf)) - self._wakeup.time()
+        return min(self.cancel_at, self.own_deadlines.get(supervisor, math.inf)) - self._wakeup.time()
 
     def limit_restart(self, supervisor: Supervisor) -> None:
         """Lay the deadline of a run that is asked to end for the next one, if it has none yet."""
-        if supervisor not in self._last_deadlines:
-            timeout = supervisor.registration.stop_timeout
-            timeout = self._options.shutdown_timeout if timeout is None else timeout
-            self._own_deadlines.setdefault(supervisor, self._wakeup.time() + timeout)
-            self._wakeup.event.set()
+        timeout = supervisor.registration.stop_timeout
+        timeout = self._options.shutdown_timeout if timeout is None else timeout
+        self.own_deadlines.setdefault(supervisor, self._wakeup.time() + timeout)
+        self._wakeup.event.set()
 
     def forget(self, supervisor: Supervisor) -> None:
         """Forget the deadlines of a run that has ended."""
-        self._own_deadlines.pop(supervisor, None)
-        self._last_deadlines.pop(supervisor, None)
-
-    @property
-    def next_deadline(self) -> float:
-        """When the next service is to be cancelled, or abandoned, before all are."""
-        return min([math.inf, *self._own_deadlines.values(), *self._last_deadlines.values()])
+        self.own_deadlines.pop(supervisor, None)
+        self._last.discard(supervisor)
 
     async def run(self) -> None:
         """Stop every service that runs, and return when none is to be waited for; those not ready are cancelled."""
@@ -95,18 +89,22 @@ class Shutdown:
         for supervisor in unready:
             supervisor.cancel_start()
             if not supervisor.ended:
-                self._last_deadlines[supervisor] = self.stop_at + self._options.cancellation_timeout
-        for supervisor in list(self._own_deadlines):  # of restarts
+                self.own_deadlines[supervisor] = min(self.stop_at + self._options.cancellation_timeout, self.leave_at)
+                self._last.add(supervisor)
+        for supervisor in (each for step in self._steps for each in step if each.ended and each.was_ready):
+            supervisor.run.release()
+        for supervisor in self.own_deadlines.keys() - self._last:  # of restarts
             if supervisor.registration.stop_timeout is None:
-                del self._own_deadlines[supervisor]
+                del self.own_deadlines[supervisor]
         self._running = [sum(not supervisor.ended for supervisor in step) for step in self._steps]
         self._turn = len(self._steps) - 1
         self._advance()
         while any(self._running) and self._wakeup.time() < self.cancel_at:
-            await self._wakeup.wait(min(self.cancel_at, self._report_at, self.next_deadline))
+            await self._wakeup.wait(min([self.cancel_at, self._report_at, *self.own_deadlines.values()]))
             if self._wakeup.time() >= self._report_at:
                 self._report()
-            await self.enforce_own_deadlines()
+            if self.own_deadlines:
+                await self.enforce_own_deadlines()
         if any(self._running):
             await self._force()
 
@@ -152,10 +150,10 @@ class Shutdown:
         if any(self._running):  # pragma: no branch  # a service that ends in that very instant
             self._on_slow(self.waiting_for())
 
-    def _lay_last(self, at: float) -> None:
+    def _lay_last(self, at: float, *, anew: bool = False) -> None:
         self.leave_at = at
         if self.on_deadline is not None:
-            self.on_deadline(self.leave_at - self._wakeup.time())
+            self.on_deadline(self.leave_at - self._wakeup.time(), anew=anew)
 
     def _advance(self) -> None:
         while self._turn >= 0 and not self._running[self._turn]:
@@ -165,8 +163,8 @@ class Shutdown:
             return
         for supervisor in self._steps[self._turn]:
             timeout = supervisor.registration.stop_timeout
-            if timeout is not None and not supervisor.ended and supervisor not in self._last_deadlines:
-                self._own_deadlines.setdefault(supervisor, self._wakeup.time() + timeout)
+            if timeout is not None and not supervisor.ended:
+                self.own_deadlines.setdefault(supervisor, self._wakeup.time() + timeout)
                 self._wakeup.event.set()
             supervisor.request_stop()
 
@@ -174,14 +172,16 @@ class Shutdown:
         """Cancel services whose own time is over, for the stop or for a restart, and abandon those that ignore it."""
         now = self._wakeup.time()
         stopping = self.stop_at < math.inf
-        for supervisor, deadline in list(self._own_deadlines.items()):
-            if now >= deadline:
-                del self._own_deadlines[supervisor]
+        late = []
+        for supervisor, deadline in list(self.own_deadlines.items()):
+            if now >= deadline and supervisor in self._last:
+                late.append(supervisor)
+            elif now >= deadline:
+                self._last.add(supervisor)
                 reason = "its stop_timeout has passed" if stopping else "its restart takes too long"
                 cancelled = supervisor.cancel(reason, overdue=stopping)
                 last = self.leave_at if stopping and not cancelled else now + self._options.cancellation_timeout
-                self._last_deadlines[supervisor] = last
-        late = [each for each, deadline in self._last_deadlines.items() if now >= min(deadline, self.leave_at)]
+                self.own_deadlines[supervisor] = min(last, self.leave_at)
         if late:
             await self.abandon(late)
 
@@ -190,7 +190,7 @@ class Shutdown:
         self._forcing = True
         if self._wakeup.time() >= self.leave_at:
             # Nothing has been cancelled yet, as the loop has not turned: a stop() that saves something may still do so.
-            self._lay_last(self._wakeup.time() + min(LAST_CHANCE, self._options.cancellation_timeout))
+            self._lay_last(self._wakeup.time() + min(LAST_CHANCE, self._options.cancellation_timeout), anew=True)
         reason = "a second signal asked for it" if self._cancelling_all else "the shutdown_timeout has passed"
         pending = [number for number in range(self._turn, -1, -1) if self._running[number]]
         for position, number in enumerate(pending):

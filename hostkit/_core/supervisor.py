@@ -9,6 +9,7 @@ from hostkit._core.lifetime import LifetimeController
 from hostkit._core.registration import Registration
 from hostkit._core.service_group import ServiceGroup
 from hostkit._core.service_run import ServiceRun
+from hostkit._values.durations import to_seconds
 from hostkit._values.errors import RestartLimitError, ServiceStuckError, StopTimeoutError
 from hostkit._values.restart import EndAction, Restart
 from hostkit._values.states import ServiceState
@@ -266,9 +267,16 @@ class Supervisor:
         else:
             count = self._returns_in_a_row = self._returns_in_a_row + 1
         if policy.limit is not None and count > policy.limit:
-            self._give_up(policy, count, self.last_failure if run.failed else None)
+            error = RestartLimitError(self.name, count)
+            error.__cause__ = self.last_failure if run.failed else None
+            self._give_up(error, policy.then)
             return
-        self._begin_after(policy.backoff.delay(count), count, policy.limit)
+        try:
+            delay = to_seconds(policy.backoff.delay(count), "the delay of a Backoff")
+        except Exception as error:  # noqa: BLE001  # of the user's own kind
+            self._give_up(error, EndAction.STOP_HOST)
+        else:
+            self._begin_after(delay, count, policy.limit)
 
     def _begin_after(self, delay: float, count: int = 0, limit: int | None = None) -> None:
         self.restarts += 1
@@ -277,15 +285,14 @@ class Supervisor:
         self.restart_at = now + delay
         self.lifetime.emit(events.ServiceRestarting(now, self.name, delay, self.restarts, count, limit))
         self._owner.on_changed(self)
+        self.run.release()
         self.run = ServiceRun(self)
         self.run.begin_after(delay)
 
-    def _give_up(self, policy: Restart, count: int, cause: Exception | None) -> None:
-        error = RestartLimitError(self.name, count)
-        error.__cause__ = cause
+    def _give_up(self, error: Exception, then: EndAction) -> None:
         self.last_failure, self.last_failure_at = error, self.group.time()
         self.lifetime.emit(events.ServiceFailed(self.group.time(), self.name, error, retried=False))
-        if policy.then is EndAction.STOP_HOST:
+        if then is EndAction.STOP_HOST:
             self.lifetime.fail(error, self.name)
         self._end(ServiceState.FAILED)
 

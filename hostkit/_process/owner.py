@@ -1,8 +1,8 @@
 """A host that owns its process: signals, logging, the watchdog and the exit code."""
 
-import math
 import os
 from contextlib import ExitStack
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Self
 
@@ -158,7 +158,7 @@ class _Ownership:
 
     def _leave(self, words: str) -> None:
         words = f"{words}; leaving the process with exit code {STUCK_EXIT_CODE}"
-        self._watchdog.put_off(FLUSH_TIMEOUT)  # it would say the same a second time, or end a log that is slow
+        self._watchdog.arm(FLUSH_TIMEOUT, anew=True)  # it would say the same a second time, or end a log that is slow
         if self._logs:
             log("CRITICAL", "{}", words)  # whatever the level
         else:
@@ -172,11 +172,12 @@ class _Ownership:
         left = self._threads.describe() or "the event loop"
         return f"still running after the stop: {left}", STUCK_EXIT_CODE
 
-    def _arm_for_stop(self) -> None:
+    def _arm_for_stop(self, delay: float = 0.0) -> None:
         """See to it that the stop is not waited for in vain if the loop never turns again."""
-        if self._watchdog.remaining == math.inf:
-            options = self._host.options
-            self._watchdog.arm(options.shutdown_timeout + options.cancellation_timeout)
+        options = self._host.options
+        seconds = delay + options.shutdown_timeout + options.cancellation_timeout
+        if self._watchdog.remaining > seconds:
+            self._watchdog.arm(seconds)
 
     # Libraries that have signal handlers of their own.
 
@@ -211,6 +212,8 @@ class _Ownership:
     def request_stop(self, reason: str) -> None:
         """Ask for the stop, which may begin after the option ``stop_delay``."""
         self._host.lifetime.announce_stop(reason)
+        if self._host.lifetime.delaying_stop:
+            self._arm_for_stop(self._host.options.stop_delay)
 
     def hasten(self) -> bool:
         """End the delay of the stop, or cancel everything at once; a signal after the end has nothing to do."""
@@ -224,7 +227,7 @@ class _Ownership:
         self._cancelled = True
         self._watchdog.cancel_all(self._host.options.cancellation_timeout)  # also what waits for threads
         if not lifecycle.finished:
-            lifecycle.loop.call_soon(lifecycle.shutdown.cancel_all)
+            lifecycle.loop.call_soon(partial(lifecycle.shutdown.cancel_all, lifecycle.loop.time()))
         return True
 
     def dump(self) -> None:
@@ -241,11 +244,11 @@ def _raise_outcome(host: "HostRunner") -> None:
     code = host.lifetime.exit_code
     if not code:
         return
-    is_exit = outcome is not None and not isinstance(outcome, Exception) and outcome.__cause__ is None
-    if outcome is not None and is_exit and exit_code_of(outcome) == code:
+    failure = host.lifetime.failure
+    if outcome is not None and failure is None and exit_code_of(outcome) == code:
         raise outcome
     # Also where the stop was asked for with another code before.
-    raise SystemExit(code) from host.lifetime.failure
+    raise SystemExit(code) from failure
 
 
 def require_backend(backend: str) -> None:

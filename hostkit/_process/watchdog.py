@@ -126,8 +126,13 @@ class Watchdog:
         """The seconds that are left for the stop: infinite before it is armed for that, negative when it is over."""
         return min(self._stop_deadline, self._cancel_deadline) - time.monotonic()
 
-    def arm(self, seconds: float) -> None:
-        """Leave when the stop is not over in *seconds*, and a margin; from any thread, and from a signal handler."""
+    def arm(self, seconds: float, *, anew: bool = False) -> None:
+        """Leave when the stop is not over in *seconds*, and a margin; from any thread, and from a signal handler.
+
+        What `cancel_all` has said holds, unless this is *anew*.
+        """
+        if anew:
+            self._cancel_deadline = math.inf
         self._stop_deadline = time.monotonic() + seconds
         self._set_timers()
 
@@ -135,11 +140,6 @@ class Watchdog:
         """Leave in *seconds* at the latest, whatever `arm` was given, or is being given in what a signal interrupts."""
         self._cancel_deadline = min(self._cancel_deadline, time.monotonic() + seconds)
         self._set_timers()
-
-    def put_off(self, seconds: float) -> None:
-        """Leave in *seconds*, and a margin, whatever was said before."""
-        self._cancel_deadline = math.inf
-        self.arm(seconds)
 
     def _beat(self) -> None:
         self._beat_at = time.monotonic()
@@ -193,7 +193,7 @@ class Watchdog:
             if self._hang_deadline < math.inf:
                 self._hang_deadline = now + TIME_AFTER_PAUSE
             if self.remaining < math.inf:
-                self.put_off(TIME_AFTER_PAUSE)
+                self.arm(TIME_AFTER_PAUSE, anew=True)
             seconds = TIME_AFTER_PAUSE + NAMING_MARGIN
         elif seconds <= 0 and not self._closed:
             self._leave()

@@ -201,6 +201,17 @@ def time_sleep(backend: str) -> None:
 
 
 @case
+def delayed_sleep(backend: str) -> None:
+    """Block the event loop where the stop is announced a while before."""
+
+    async def sleeper() -> None:
+        say_later("settled")
+        time.sleep(FOREVER)  # noqa: ASYNC251  # found here
+
+    build(options(backend, stop_delay=0.1), sleeper).run()
+
+
+@case
 def patient_sleep(backend: str) -> None:
     """Block the event loop when there is much time for the stop, with something said that is not flushed yet."""
     sys.stdout = os.fdopen(os.dup(1), "w", encoding="utf-8")  # with a buffer, whatever the environment says

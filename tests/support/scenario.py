@@ -365,7 +365,7 @@ async def _live(outcome: Outcome) -> None:
         lifecycle = host._runner.lifecycle
         if lifecycle is not None and not lifecycle.finished:
             outcome.hurried = current_time()
-            lifecycle.shutdown.cancel_all()
+            lifecycle.shutdown.cancel_all(anyio.current_time())
 
     if scenario.cause == "early":
         host.lifetime.request_stop(REASON)
