@@ -1,5 +1,7 @@
 """The failures of one lifecycle of a host, and what comes out of it in the end."""
 
+from dataclasses import dataclass
+
 import pytest
 from anyio import get_cancelled_exc_class
 
@@ -135,6 +137,31 @@ def test_a_services_exit_comes_out(failures: Failures) -> None:
     failures.add(OSError(), "web")
     assert failures.outcome() is request
     assert isinstance(request.__cause__, HostFailedError)
+
+
+def test_what_an_exit_was_raised_from_is_kept(failures: Failures) -> None:
+    """The cause of a user's own exception is its own, where nothing failed besides; it may be a frozen dataclass."""
+    cause = OSError("no route")
+
+    @dataclass(frozen=True)
+    class QuitError(SystemExit):
+        code: int
+
+    request = failures.exit_request = QuitError(7)
+    object.__setattr__(request, "__cause__", cause)
+
+    assert failures.outcome() is request
+    assert request.__cause__ is cause
+
+    failures.add(OSError(), "web")
+    assert failures.outcome() is request
+    assert isinstance(request.__cause__, HostFailedError)
+
+
+@pytest.mark.parametrize(("asked", "code"), [(255, 255), (256, 0), (-1, 255), (300, 44)])
+def test_an_exit_code_is_the_one_that_the_process_will_have(asked: int, code: int) -> None:
+    """Of a larger number the system keeps one byte."""
+    assert exit_code_of(SystemExit(asked)) == code
 
 
 def test_failures_come_out_as_a_group(failures: Failures) -> None:

@@ -54,7 +54,8 @@ class Failures:
         failed = self.error()
         if self.exit_request is None:
             return failed
-        self.exit_request.__cause__ = failed
+        if failed is not None:  # what it was raised from is kept otherwise
+            object.__setattr__(self.exit_request, "__cause__", failed)  # also where it is a frozen dataclass
         return self.exit_request
 
 

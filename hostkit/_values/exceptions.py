@@ -45,5 +45,5 @@ def exit_code_of(error: BaseException) -> int:
     if isinstance(error, SystemExit):
         if error.code is None:
             return 0
-        return error.code if isinstance(error.code, int) else 1
+        return error.code & 0xFF if isinstance(error.code, int) else 1  # POSIX keeps no more of it
     return INTERRUPT_EXIT_CODE if isinstance(error, KeyboardInterrupt) else 1
