@@ -9,7 +9,7 @@ import pytest
 from loguru import logger
 from scheduled import DAY, HOUR, MINUTE, START, Timed, at, hosted, log_lines, told
 
-from hostkit import HostBuilder, HostOptions, StoppingToken, ThreadStoppingToken
+from hostkit import HostBuilder, HostFailedError, HostOptions, ServiceCancelledError, StoppingToken, ThreadStoppingToken
 from hostkit.events import HostEvent, RunFinished, RunSkipped
 from hostkit.scheduling import Daily, Every, Outcome, Overlap, Run, Scheduler
 
@@ -186,6 +186,35 @@ class TestHook:
 
         assert len(job.history) == 2
         assert lines[1::2] == ["ERROR scheduler: on_failed of job job failed: CancelledError()"] * 2
+
+    async def test_whose_task_is_cancelled_does_not_end_the_scheduler_quietly(self, anyio_backend_name: str) -> None:
+        """A cancelled task ends its whole group on asyncio, without an error: the scheduler has failed all the same."""
+        if anyio_backend_name == "trio":
+            return  # there only the loop makes a cancellation
+        timed = Timed(on_failed=lambda _: fail())
+        timed.scheduler.add(fail, Every(minutes=1))
+
+        @timed.scheduler.job(Every(minutes=1))
+        async def cleans_up() -> None:
+            try:
+                await anyio.sleep_forever()
+            finally:
+                await anyio.lowlevel.cancel_shielded_checkpoint()
+
+        def cancel(line: "Message") -> None:
+            if "on_failed" in line:
+                raise anyio.get_cancelled_exc_class()
+
+        sink = logger.add(cancel)
+
+        try:
+            with pytest.raises(HostFailedError) as caught:
+                async with timed.running() as host:
+                    await host.wait()
+        finally:
+            logger.remove(sink)
+
+        assert [str(error) for error in caught.value.exceptions] == [str(ServiceCancelledError("scheduler"))]
 
     async def test_that_exits_ends_the_host(self) -> None:
         """A hook may ask the host to stop, as a job may."""

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import anyio
 from anyio.lowlevel import checkpoint
 
-from hostkit import StoppingToken
+from hostkit import ServiceCancelledError, StoppingToken
+from hostkit._config.service_context import service_context
 from hostkit._execution.daemon_thread import DaemonThread, DaemonThreadPool
 from hostkit._execution.event_loop import EventLoop
 from hostkit._execution.executor import TURN, Cause, Executor, Step, scope_is_cancelled
@@ -74,6 +75,8 @@ class Engine:
             raise self._error or error from None  # a job that leaves a scope open breaks the group as well
         if self._error is not None:
             raise self._error
+        if not self._token.stop_requested:
+            raise ServiceCancelledError(service_context.get().name)  # its group was cancelled from inside
 
     async def _run(self) -> None:
         async with anyio.create_task_group() as group:
