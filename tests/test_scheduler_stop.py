@@ -9,7 +9,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 from children import PYTHON, Child
-from scheduled import HOUR, MINUTE, Timed, hosted, log_lines, told
+from scheduled import HOUR, MINUTE, Timed, block, hosted, log_lines, told
 
 from hostkit import HostBuilder, HostFailedError, HostOptions, ServiceStuckError, StoppingToken, StopTimeoutError
 from hostkit.events import ServiceStalled
@@ -86,6 +86,75 @@ async def test_what_has_not_begun_yet_does_not_begin() -> None:
     outcomes = {str(run.outcome) for each in jobs for run in each.history}
     assert len(ran) in (0, 3)
     assert outcomes == {"skipped"} if not ran else {"succeeded"}
+
+
+async def test_nothing_begins_once_a_token_says_that_the_stop_has_come() -> None:
+    """Of many runs that are due together, those whose turn comes after the stop are left out; their records say why."""
+    timed = Timed()
+    late: list[bool] = []
+
+    async def job(stopping_token: StoppingToken) -> None:
+        late.append(stopping_token.stop_requested)
+        host.lifetime.request_stop()
+        block(0.002)  # the next one has to wait for its turn
+
+    jobs = [timed.scheduler.add(job, Every(minutes=1)) for _ in range(50)]
+    host = hosted(timed.scheduler)
+
+    async with host:
+        await host.wait()
+
+    assert set(late) == {False}
+    assert [run.reason for each in jobs for run in each.history].count("the scheduler is stopping") == 50 - len(late)
+
+
+async def test_a_run_that_was_being_decided_on_at_the_stop_does_not_begin() -> None:
+    """Where `when` says yes only after the stop, the run is left out, and so is what is asked for meanwhile."""
+    timed = Timed()
+    ran: list[str] = []
+
+    async def is_leader() -> bool:
+        await anyio.sleep(MINUTE)
+        other.run_now()
+        return True
+
+    async def report() -> None:
+        ran.append("report")
+
+    other = timed.scheduler.add(report, Every(hours=1), name="other")
+    job = timed.scheduler.add(report, Every(minutes=1), when=is_leader)
+
+    async with timed.running():
+        await anyio.sleep(1.5 * MINUTE)
+
+    assert ran == []
+    assert told(job.history) == [(1, "skipped", "the scheduler is stopping")]
+    assert told(other.history) == [(2, "skipped", "the scheduler is stopping")]
+
+
+async def test_a_run_that_waits_for_a_thread_is_left_out_at_once() -> None:
+    """The stop ends the wait for a thread: the run is left out while the one that holds the thread goes on."""
+    timed = Timed(threads=1)
+    begun, go = threading.Event(), threading.Event()
+
+    def slow() -> None:
+        begun.set()
+        go.wait(20)
+
+    jobs = [timed.scheduler.add(slow, Every(hours=1), run_at_start=True) for _ in range(3)]
+
+    async with timed.running() as host:
+        while not begun.is_set():
+            await checkpoint()
+        host.lifetime.request_stop()
+        while not all(job.history for job in jobs[1:]):
+            await checkpoint()
+        running = jobs[0].running
+        go.set()
+
+    assert running == 1
+    assert [run.outcome for run in jobs[0].history] == [Outcome.SUCCEEDED]
+    assert [run.reason for job in jobs[1:] for run in job.history] == ["the scheduler is stopping"] * 2
 
 
 async def test_what_does_not_end_is_cancelled_and_named() -> None:

@@ -53,10 +53,10 @@ class Call:
 
     __slots__ = (
         "_kind",
-        "_limiter",
         "_name",
         "_owner",
         "_pool",
+        "_release",
         "_signal",
         "_thread",
         "_timeout",
@@ -75,11 +75,11 @@ class Call:
         signal: StopSignal,
         owner: CallOwner,
         pool: DaemonThreadPool,
-        limiter: anyio.CapacityLimiter | None = None,
+        release: Callable[[], object] | None = None,
     ) -> None:
         """Prepare to call *work*, with a token in front if *kind* says so; *timeout* is in seconds.
 
-        A blocking function gets a thread of *pool* as soon as *limiter* has room; the timeout begins then.
+        A blocking function gets a thread of *pool*; *release* is called in the event loop when that has returned.
         """
         self._work = work
         self._name = name
@@ -88,7 +88,7 @@ class Call:
         self._signal = signal
         self._owner = owner
         self._pool = pool
-        self._limiter = limiter
+        self._release = release
         self._token: StopSource | None = None
         self._thread: DaemonThread[object] | None = None
         self.cancelled = self.timed_out = False
@@ -125,14 +125,7 @@ class Call:
         return self._within_timeout(work, self._timeout) if self._kind.is_async else self._on_thread(work)
 
     async def _on_thread(self, work: Callable[[], object]) -> object:
-        limiter, release = self._limiter, None
-        if limiter is not None:
-            try:
-                limiter.acquire_on_behalf_of_nowait(self)
-            except anyio.WouldBlock:
-                await limiter.acquire_on_behalf_of(self)
-            release = partial(limiter.release_on_behalf_of, self)
-        thread = self._thread = DaemonThread(work, self._name, release, self._pool)
+        thread = self._thread = DaemonThread(work, self._name, self._release, self._pool)
         thread.start()
         timeout, left, late = self._timeout, None, False
         try:

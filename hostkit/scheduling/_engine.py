@@ -19,7 +19,7 @@ from hostkit._values.exceptions import classify, has_cancellation
 from hostkit.scheduling._clock import Clock, Reading, seconds_text
 from hostkit.scheduling._due import Due, MonotonicQueue, WallClockQueue
 from hostkit.scheduling._entry import JobEntry, RunRecord
-from hostkit.scheduling._invocation import Resources, TooLateError, invoke
+from hostkit.scheduling._invocation import STOPPING, NotBegunError, Resources, invoke, reason_against
 from hostkit.scheduling._job import Outcome, Run
 from hostkit.scheduling._log import RunLog
 from hostkit.scheduling._policies import Overlap
@@ -29,7 +29,6 @@ LONGEST_WAIT = 30.0
 QUANTUM = 0.001
 """Seconds that are waited at least: timers that are set for less cost more than what they are set for."""
 BATCH = 64
-STOPPING = "the scheduler is stopping"
 
 
 class Options(NamedTuple):
@@ -167,13 +166,13 @@ class Engine:
     # What the executor asks for.
 
     def begin(self, run: RunRecord, now: float) -> Context | None:
-        """Record that *run* begins, unless it was cancelled before, or is too late."""
+        """Record that *run* begins, unless it was cancelled before, or is too late, or the stop has come."""
         if run.cancel_requested:
             run.end(Outcome.CANCELLED, now)
             self._conclude(run)
             return None
-        if now > run.begin_by:
-            run.skip(run.missed(now))
+        if now > run.begin_by or self._token.stop_requested:
+            run.skip(STOPPING if self._token.stop_requested else run.missed(now))
             self._conclude(run)
             return None
         run.begin(now)
@@ -202,8 +201,8 @@ class Engine:
 
     def fail(self, run: RunRecord, error: BaseException, now: float, cause: Cause) -> None:
         """Record what a run has raised."""
-        if isinstance(error, TooLateError):
-            run.skip(run.missed(now))
+        if isinstance(error, NotBegunError):
+            run.skip(str(error))
             self._conclude(run)
             return
         failure, exit_request = classify(error)
@@ -302,11 +301,9 @@ class Engine:
 
     def _request(self, job: JobEntry, run: RunRecord) -> None:
         """Have *run* begin, wait or be left out, as the job's overlap policy says."""
-        now = self._clock.time()
-        if self._closed:
-            self._skip(run, STOPPING)
-        elif now > run.begin_by:
-            self._skip(run, run.missed(now))
+        reason = STOPPING if self._closed else reason_against(run, self._clock.time(), self._token)
+        if reason is not None:
+            self._skip(run, reason)
         elif job.add_active_if_room(run):
             self._executor.submit(run)
         elif job.overlap is Overlap.SKIP or job.overlap is Overlap.ALLOW:

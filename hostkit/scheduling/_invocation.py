@@ -16,6 +16,8 @@ from hostkit._values.functions import FunctionKind
 from hostkit.scheduling._entry import JobEntry, RunRecord
 from hostkit.scheduling._log import RunLog
 
+STOPPING = "the scheduler is stopping"
+
 
 class Resources(NamedTuple):
     """What the calls of one lifecycle of a scheduler share."""
@@ -32,7 +34,7 @@ def invoke(run: RunRecord, resources: Resources) -> Coroutine[Any, Any, object]:
     """Return what asks whether the job is to run, and calls its function; where it does not run, the record says why.
 
     Raises, when it is awaited:
-        TooLateError: It has waited for a thread until it was too late to begin.
+        NotBegunError: It has waited for a thread until it was too late to begin, or until the stop.
     """
     job = run.scheduled_job
     if job.when is not None:
@@ -44,14 +46,34 @@ def _call(run: RunRecord, resources: Resources) -> Coroutine[Any, Any, object]:
     job = run.scheduled_job
     kind = job.form.kind
     function = partial(job.function, run=run) if job.form.takes_run else job.function
-    work = function if kind.is_async else partial(_begin_on_thread, function, run, resources.time)
+    work = function if kind.is_async else partial(_begin_on_thread, function, run, resources)
     owner = _Owner(job, resources)
-    run.call = Call(work, job.name, kind, job.timeout, resources.token, owner, resources.pool, resources.limiter)
-    return run.call.make()
+    release = partial(resources.limiter.release_on_behalf_of, run)
+    run.call = Call(work, job.name, kind, job.timeout, resources.token, owner, resources.pool, release)
+    return run.call.make() if kind.is_async else _call_on_thread(run, run.call, resources)
 
 
-class TooLateError(Exception):
-    """A run has waited for its thread until it was too late to begin."""
+async def _call_on_thread(run: RunRecord, call: Call, resources: Resources) -> object:
+    limiter = resources.limiter
+    try:
+        limiter.acquire_on_behalf_of_nowait(run)
+    except anyio.WouldBlock:
+        with resources.token.cancel_on_stop() as scope:
+            await limiter.acquire_on_behalf_of(run)
+        if scope.cancelled_caught:
+            raise NotBegunError(STOPPING) from None
+    return await call.make()
+
+
+class NotBegunError(Exception):
+    """A run is left out that has waited for its thread; the message is the reason."""
+
+
+def reason_against(run: RunRecord, now: float, token: StoppingToken) -> str | None:
+    """Return why *run* must not begin *now*, None if it may."""
+    if token.stop_requested:
+        return STOPPING
+    return run.missed(now) if now > run.begin_by else None
 
 
 class _Owner:
@@ -98,21 +120,19 @@ async def _invoke_if_agreed(run: RunRecord, when: Callable[[], object], resource
         run.reason = "when() failed"
         raise
     now = resources.time()
-    if not agreed:
-        run.skip("when() said no")
-    elif now > run.begin_by:
-        run.skip(run.missed(now))
+    reason = reason_against(run, now, resources.token) if agreed else "when() said no"
+    if reason is not None:
+        run.skip(reason)
     else:
         run.begin(now)
         await _call(run, resources)
 
 
-def _begin_on_thread(
-    function: Callable[..., object], run: RunRecord, time: Callable[[], float], *token: object
-) -> object:
+def _begin_on_thread(function: Callable[..., object], run: RunRecord, resources: Resources, *token: object) -> object:
     """Begin *run*, on the thread for which it may have waited."""
-    now = time()
-    if now > run.begin_by:
-        raise TooLateError
+    now = resources.time()
+    reason = reason_against(run, now, resources.token)
+    if reason is not None:
+        raise NotBegunError(reason)
     run.begin(now)
     return function(*token)
