@@ -214,6 +214,65 @@ class TestIntervals:
 
         assert history == [(5 * 60, "skipped", "missed by 21 h, with all until the next"), (25 * 60, "succeeded", None)]
 
+    @pytest.mark.parametrize(
+        ("schedule", "step", "hours"),
+        [
+            (Every(hours=1).excluding(date(2026, 11, 3), date(2026, 11, 4)), 3 * DAY, [1, 2, 3, 4, 5, 6]),
+            (Every(hours=1).excluding(date(2026, 11, 3)), 14 * HOUR, [1]),
+            (Every(hours=1).excluding(date(2026, 11, 2)), DAY, [2, 3, 4, 5, 6]),
+            (Every(hours=1).until(START + timedelta(hours=12)), 10 * HOUR, [1]),
+            (Every(hours=1).until(START + timedelta(hours=12)), -DAY, [1, 2, 3, 4, 5, 6]),
+        ],
+    )
+    async def test_leave_out_what_the_clock_says_after_it_was_set(
+        self, schedule: Every, step: float, hours: list[float]
+    ) -> None:
+        """After a suspension, or when the clock was set, an interval leaves out the dates that the clock shows then.
+
+        Its own grid stays where it is; an end that has been passed over is an end.
+        """
+        timed = Timed()
+        ticks = Ticks(timed)
+        timed.scheduler.add(ticks, schedule)
+
+        async with timed.running():
+            await anyio.sleep(1.5 * HOUR)
+            timed.clock.step(step)
+            await anyio.sleep(5 * HOUR)
+
+        assert [minute / 60 for minute in ticks.minutes] == hours
+
+    async def test_keep_their_delay_when_the_clock_is_set_by_a_little(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A clock that is set draws no new `jitter` for a run that stays where it was."""
+        monkeypatch.setattr("random.random", iter([0.5, 0, 0]).__next__)
+        timed = Timed()
+        ticks = Ticks(timed)
+        timed.scheduler.add(ticks, Every(hours=1).until(START + timedelta(days=1)), jitter=40 * MINUTE)
+
+        async with timed.running():
+            await anyio.sleep(10 * MINUTE)
+            timed.clock.step(5)
+            await anyio.sleep(HOUR)
+            timed.clock.step(5)
+            await anyio.sleep(HOUR)
+
+        assert ticks.minutes == [80, 120]
+
+    async def test_that_have_ended_go_on_when_the_clock_is_set_right(self) -> None:
+        """A clock that was wrong for a while ends no interval for good, and nothing is run again."""
+        timed = Timed()
+        ticks = Ticks(timed)
+        timed.scheduler.add(ticks, Every(hours=1).until(START + timedelta(days=1)))
+
+        async with timed.running():
+            await anyio.sleep(1.5 * HOUR)
+            timed.clock.step(1000 * DAY)
+            await anyio.sleep(2 * HOUR)
+            timed.clock.step(-1000 * DAY)
+            await anyio.sleep(2 * HOUR)
+
+        assert ticks.minutes == [60, 240, 300]
+
     async def test_that_were_removed_are_not_due(self) -> None:
         """A job that is removed leaves nothing that would run when it was due, whatever its schedule."""
         timed = Timed()

@@ -20,6 +20,8 @@ SMALLEST_STEP = timedelta(minutes=1)
 """A clock that is set back by less shows the same minute again, not another one."""
 CORRECTION = timedelta(hours=3)
 """As for Debian's cron: a clock that is set back by more was wrong, and so is what was planned by it."""
+SMALLEST_DRIFT = timedelta(seconds=1)
+"""By how much the clocks may part before intervals with excluded dates or an end are planned anew."""
 MOST_STALE = 64
 
 Due = tuple[JobEntry, K, K, float]
@@ -30,12 +32,17 @@ class _DueQueue(Generic[K]):
     """Jobs in the order in which they are due; of those that are due together, the one that was added first.
 
     A heap of instants, and the jobs of each: thousands that are due at one instant are put in order once.
+
+    Attributes:
+        to_revise: Jobs that `follow_clock` has to look at, besides those that are due some time.
     """
 
     def __init__(self) -> None:
         self._instants: list[K] = []
         self._jobs: dict[K, list[JobEntry]] = {}
         self._count = self._stale = 0
+        self._last: Reading | None = None
+        self.to_revise: dict[JobEntry, None] = {}
 
     def __len__(self) -> int:
         """Return how many places are taken, also by jobs that are not due any more."""
@@ -43,6 +50,7 @@ class _DueQueue(Generic[K]):
 
     def unschedule(self, job: JobEntry) -> None:
         """Take *job* out."""
+        self.to_revise.pop(job, None)
         if job.due_at is None:
             return
         job.due_at = None
@@ -98,10 +106,22 @@ class MonotonicQueue(_DueQueue[float]):
     def schedule(self, job: JobEntry, reading: Reading) -> None:
         """Take *job* in, for the first time one interval from now."""
         job.origin = reading.time
-        steps = 1 if job.is_unrefined else _steps(job, 0, reading)
-        if steps is not None:
-            job.index = steps
-            self._push(job, _grid(job, steps) + _delay(job))
+        self._plan(job, 0, 1 if job.is_unrefined else _steps(job, 0, reading))
+
+    def follow_clock(self, reading: Reading) -> None:
+        """Plan jobs with excluded dates or an end anew where the wall clock was set, or has run on in a suspension."""
+        last = self._last = self._last or reading
+        drift = (reading.wall - last.wall) - timedelta(seconds=reading.time - last.time)
+        if self.to_revise and abs(drift) >= SMALLEST_DRIFT:
+            self._last = reading
+            for job in list(self.to_revise):
+                passed = _last_passed(job, reading.time)
+                if job.due_at is not None:
+                    passed = min(passed, job.index - 1)
+                steps = _steps(job, passed, reading)
+                if job.due_at is None or steps is None or passed + steps != job.index:  # otherwise its jitter is kept
+                    self.unschedule(job)
+                    self._plan(job, passed, steps)
 
     def take_due(self, reading: Reading) -> Iterator[Due[float]]:
         """Take what is due, and put each job where it is due next."""
@@ -140,20 +160,20 @@ class MonotonicQueue(_DueQueue[float]):
             steps = _steps(job, passed, reading)
             if passed > job.index and _steps(job, passed - 1, reading) == 1:
                 latest = _grid(job, passed)
+        self._plan(job, passed, steps)
+        return job, first, latest, now - (at if latest == first else latest + _delay(job))
+
+    def _plan(self, job: JobEntry, passed: int, steps: int | None) -> None:
         job.due_at = None
+        if not job.is_unrefined:
+            self.to_revise[job] = None
         if steps is not None:
             job.index = passed + steps
             self._push(job, _grid(job, job.index) + _delay(job))
-        return job, first, latest, now - (at if latest == first else latest + _delay(job))
 
 
 class WallClockQueue(_DueQueue[datetime]):
     """The jobs with a schedule by the calendar, by the wall clock."""
-
-    def __init__(self) -> None:
-        """Begin without jobs."""
-        super().__init__()
-        self._last: Reading | None = None
 
     def schedule(self, job: JobEntry, reading: Reading) -> None:
         """Take *job* in, for the next run of its schedule."""

@@ -238,6 +238,7 @@ class Engine:
     async def _run_due(self) -> float:
         """Run what is due, and return when to look again."""
         reading = self._clock.read()
+        self._monotonic.follow_clock(reading)
         self._wall_clock.follow_clock(reading)
         self._detailed = self._log.detailed
         turn_ends = reading.time + TURN
@@ -273,7 +274,9 @@ class Engine:
             wake_at = first
         nearest = self._wall_clock.first()
         if nearest is not None:
-            wake_at = min(wake_at, reading.time + min(LONGEST_WAIT, (nearest - reading.wall).total_seconds()))
+            wake_at = min(wake_at, reading.time + (nearest - reading.wall).total_seconds())
+        if nearest is not None or self._monotonic.to_revise:
+            wake_at = min(wake_at, reading.time + LONGEST_WAIT)
         return max(wake_at, self._clock.time() + QUANTUM)
 
     def _record(self, job: JobEntry, due: float | datetime, reading: Reading, late: float) -> RunRecord:
