@@ -423,6 +423,31 @@ class TestCalendars:
         assert ticks.minutes == [60]
         assert next_run is None
 
+    @pytest.mark.parametrize("at_the_start", [False, True])
+    async def test_do_not_end_by_a_clock_that_was_wrong(self, *, at_the_start: bool) -> None:
+        """A clock that was past a schedule's end for a while, or at the start, has not ended it for good."""
+        timed = Timed()
+        ticks, gone = Ticks(timed), Ticks(timed)
+        wrong = timedelta(days=1000)
+        schedule = Daily("10:00").until(START + timedelta(days=2))
+        if at_the_start:
+            timed.clock.step(wrong)
+        timed.scheduler.add(ticks, schedule)
+        removed = timed.scheduler.add(gone, schedule.excluding(START.date()))
+
+        async with timed.running():
+            if not at_the_start:
+                await anyio.sleep(1.2 * MINUTE)
+                timed.clock.step(wrong)
+            await anyio.sleep(2 * MINUTE)
+            removed.remove()
+            timed.clock.step(-wrong)
+            await anyio.sleep(3 * DAY)
+
+        made_up_for = [] if at_the_start else [1.5]
+        assert ticks.minutes == [*made_up_for, 60, 60 + DAY / MINUTE]
+        assert gone.minutes == made_up_for
+
     @pytest.mark.long
     async def test_are_spread_by_chance(self) -> None:
         """With `jitter` each run is put off by a little, and the plan stays as it is."""

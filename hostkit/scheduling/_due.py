@@ -190,8 +190,8 @@ class WallClockQueue(_DueQueue[datetime]):
             return
         back = timedelta(seconds=reading.time - last.time) - (reading.wall - last.wall)
         if back >= SMALLEST_STEP:
-            jobs = {job: at for at, jobs in self._jobs.items() for job in jobs if job.due_at == at}
-            for job in jobs:
+            jobs = {job: None for at, jobs in self._jobs.items() for job in jobs if job.due_at == at}
+            for job in jobs | self.to_revise:
                 if back > CORRECTION or getattr(job.schedule, "_shown", False):
                     self.unschedule(job)
                     self.schedule(job, reading)
@@ -214,7 +214,9 @@ class WallClockQueue(_DueQueue[datetime]):
     def _plan(self, job: JobEntry, planned: datetime | None, earliest: datetime | None = None) -> None:
         job.planned = planned
         job.due_at = None
-        if planned is not None:
+        if planned is None:
+            self.to_revise[job] = None  # its schedule is over, unless the clock is wrong
+        else:
             at = later(planned.astimezone(UTC), _delay(job))
             if earliest is not None and at <= earliest:
                 # With a jitter beyond the gap chance would put it before the one that was planned before it.

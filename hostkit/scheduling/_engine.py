@@ -275,7 +275,7 @@ class Engine:
         nearest = self._wall_clock.first()
         if nearest is not None:
             wake_at = min(wake_at, reading.time + (nearest - reading.wall).total_seconds())
-        if nearest is not None or self._monotonic.to_revise:
+        if nearest is not None or self._monotonic.to_revise or self._wall_clock.to_revise:
             wake_at = min(wake_at, reading.time + LONGEST_WAIT)
         return max(wake_at, self._clock.time() + QUANTUM)
 
