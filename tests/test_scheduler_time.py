@@ -394,6 +394,25 @@ class TestCalendars:
         assert [f"{wall:%H:%M}" for wall in ticks.walls] == shown
         assert ticks.minutes == minutes
 
+    @pytest.mark.needs("cronsim")
+    async def test_that_follow_the_clock_keep_a_run_that_is_put_off_when_it_is_set_back(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A run that `jitter` puts off is not lost when the clock is set back, but not to before its time."""
+        monkeypatch.setattr("random.random", lambda: 0.5)
+        timed = Timed()
+        ticks = Ticks(timed)
+        job = timed.scheduler.add(ticks, Cron("0 * * * *"), jitter=20 * MINUTE)
+
+        async with timed.running():
+            await anyio.sleep(65 * MINUTE)
+            timed.clock.step(-MINUTE)
+            await anyio.sleep(10 * MINUTE)
+            history = told(job.history)
+
+        assert history == [(60, "succeeded", None)]
+        assert ticks.minutes == [71]
+
     async def test_do_not_search_through_all_that_a_clock_passes_over(self) -> None:
         """A clock that is set forward by fifty years is caught up with at once."""
         timed = Timed()

@@ -192,6 +192,8 @@ class WallClockQueue(_DueQueue[datetime]):
         if back >= SMALLEST_STEP:
             jobs = {job: None for at, jobs in self._jobs.items() for job in jobs if job.due_at == at}
             for job in jobs | self.to_revise:
+                if job.planned is not None and job.planned <= reading.wall:
+                    continue  # by the new time as well its run has come, and is only put off by chance
                 if back > CORRECTION or getattr(job.schedule, "_shown", False):
                     self.unschedule(job)
                     self.schedule(job, reading)
