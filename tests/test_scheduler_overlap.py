@@ -4,6 +4,7 @@ import anyio
 import pytest
 from scheduled import MINUTE, Timed, at, log_lines, told
 
+from hostkit.events import HostEvent, RunFinished
 from hostkit.scheduling import Every, Outcome, Overlap
 
 DURATION = 3 * MINUTE - 1
@@ -88,6 +89,27 @@ async def test_queues_one_run() -> None:
     ]
     assert waited.started is not None
     assert (waited.started - waited.planned).total_seconds() == MINUTE * 2 - 1
+
+
+@pytest.mark.parametrize("overlap", [Overlap.QUEUE, Overlap.CANCEL_RUNNING])
+async def test_a_listener_that_asks_for_another_run_gets_none_beside_the_one_that_waited(overlap: Overlap) -> None:
+    """When a listener hears of the end of a run, the one that has waited for it counts as running already."""
+    timed = Timed()
+    slow = Slow(timed)
+    job = timed.scheduler.add(slow, Every(minutes=1), overlap=overlap)
+    ended: list[RunFinished] = []
+
+    def ask_once(event: HostEvent) -> None:
+        if isinstance(event, RunFinished):
+            ended.append(event)
+            if len(ended) == 1:
+                job.run_now()
+
+    async with timed.running() as host:
+        host.on_event(ask_once)
+        await anyio.sleep(15 * MINUTE)
+
+    assert slow.most == 1
 
 
 async def test_allows_as_many_as_was_said() -> None:

@@ -321,10 +321,6 @@ class Engine:
                 running.reason = "the next run was due"
                 self._executor.cancel(running)
 
-    def _begin(self, job: JobEntry, run: RunRecord) -> None:
-        job.add_active(run)
-        self._executor.submit(run)
-
     async def _call_on_failed(self, run: RunRecord) -> None:
         """Hand a run that has failed to the user's hook."""
         assert self._options.on_failed is not None
@@ -344,6 +340,15 @@ class Engine:
         """Keep the record of a run that is over, and begin the one that waits for that."""
         job = run.scheduled_job
         job.record(run, self._options.history)
+        # Before the listeners hear of it, who may ask for the next run.
+        if job.waiting is not None:
+            waiting, job.waiting = job.waiting, None
+            try:
+                waiting.rebase(self._clock.read())
+            except Exception as error:  # noqa: BLE001  # the user's clock
+                self._end_with(error)
+            job.add_active(waiting)
+            self._executor.submit(waiting)
         if run.outcome is not Outcome.SUCCEEDED:
             if run.outcome is Outcome.SKIPPED:
                 self._log.log_skipped(run)
@@ -353,13 +358,6 @@ class Engine:
                 self._group.start_soon(self._call_on_failed, run, name=f"on_failed of job {job.name}")
         elif self._detailed or job.skips is not None:
             self._log.log_run(run)
-        if job.waiting is not None:
-            waiting, job.waiting = job.waiting, None
-            try:
-                waiting.rebase(self._clock.read())
-            except Exception as error:  # noqa: BLE001  # the user's clock
-                self._end_with(error)
-            self._begin(job, waiting)
 
     def _skip(self, run: RunRecord, reason: str) -> None:
         """Leave out a run that has not been submitted."""
