@@ -494,6 +494,23 @@ class TestCalendars:
 
         assert ticks.minutes == [60, 180]  # 02:30 in summer time, 03:30 in winter time
 
+    @pytest.mark.needs("cronsim")
+    async def test_that_were_missed_in_the_hour_that_a_clock_shows_twice_have_their_record(self) -> None:
+        """Two runs for which the clock shows the same time are two, also when one makes up for both."""
+        timed = Timed()
+        timed.clock.step(datetime(2026, 10, 25, 0, 20, tzinfo=UTC) - START)
+        job = timed.scheduler.add(Ticks(timed), Cron("30 * * * *", tz="Europe/Berlin"))
+
+        async with timed.running():
+            await anyio.sleep(MINUTE)
+            timed.clock.step(75 * MINUTE)
+            await anyio.sleep(MINUTE)
+
+        assert [(f"{run.planned:%H:%M%z}", run.reason) for run in job.history] == [
+            ("02:30+0200", "missed by 1 h 6 min, with all until the next"),
+            ("02:30+0100", None),
+        ]
+
     async def test_need_a_clock_that_knows_its_zone(self) -> None:
         """A naive clock fails the scheduler, and is not taken for UTC in silence."""
         scheduler = Scheduler(now=lambda: datetime(2026, 11, 2))  # noqa: DTZ001  # the error

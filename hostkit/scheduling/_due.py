@@ -25,7 +25,8 @@ SMALLEST_DRIFT = timedelta(seconds=1)
 MOST_STALE = 64
 
 Due = tuple[JobEntry, K, K, float]
-"""A job that is due: for its first run, the latest one if several come together, by how many seconds that is late."""
+"""A job that is due: for its first run, the latest one if several come together (the same object if not), by how many
+seconds that is late."""
 
 
 class _DueQueue(Generic[K]):
@@ -106,7 +107,7 @@ class MonotonicQueue(_DueQueue[float]):
     def schedule(self, job: JobEntry, reading: Reading) -> None:
         """Take *job* in, for the first time one interval from now."""
         job.origin = reading.time
-        self._plan(job, 0, 1 if job.is_unrefined else _steps(job, 0, reading))
+        self._plan(job, 0, _steps(job, 0, reading))
 
     def follow_clock(self, reading: Reading) -> None:
         """Plan jobs with excluded dates or an end anew where the wall clock was set, or has run on in a suspension."""
@@ -153,15 +154,10 @@ class MonotonicQueue(_DueQueue[float]):
         passed = job.index
         if first + job.period <= now - job.jitter:
             passed = _last_passed(job, now - job.jitter)
-        steps: int | None = 1
-        if job.is_unrefined:
+        if passed > job.index and _steps(job, passed - 1, reading) == 1:
             latest = _grid(job, passed)
-        else:
-            steps = _steps(job, passed, reading)
-            if passed > job.index and _steps(job, passed - 1, reading) == 1:
-                latest = _grid(job, passed)
-        self._plan(job, passed, steps)
-        return job, first, latest, now - (at if latest == first else latest + _delay(job))
+        self._plan(job, passed, _steps(job, passed, reading))
+        return job, first, latest, now - (at if latest is first else latest + _delay(job))
 
     def _plan(self, job: JobEntry, passed: int, steps: int | None) -> None:
         job.due_at = None
@@ -249,6 +245,8 @@ def _last_passed(job: JobEntry, now: float) -> int:
 
 def _steps(job: JobEntry, index: int, reading: Reading) -> int | None:
     """Return by how many places on the grid the next run follows place *index*; None for no further run."""
+    if job.is_unrefined:
+        return 1
     here = reading.wall_at(_grid(job, index))
     following = job.schedule.next_after(here)
     return None if following is None else max(1, round((following - here).total_seconds() / job.period))

@@ -284,7 +284,7 @@ class Engine:
 
     def _on_due(self, due: Due[float] | Due[datetime], reading: Reading) -> None:
         job, first, latest, late = due
-        if first != latest:
+        if first is not latest:  # in the hour that comes twice two instants may be equal
             run = RunRecord(job, first, reading)
             missed = seconds_text((reading.wall - run.planned).total_seconds())
             self._skip(run, self._pause_reason(job) or f"missed by {missed}, with all until the next")
