@@ -146,6 +146,22 @@ async def test_cancels_the_one_that_runs() -> None:
     assert lines[0] == "INFO scheduler: job slow cancelled after 1 min: the next run was due"
 
 
+async def test_cancels_one_that_is_being_decided_on() -> None:
+    """A run that is cancelled while its `when` is asked has the same reason as any other."""
+    timed = Timed()
+
+    async def is_leader() -> bool:
+        await anyio.sleep(1.5 * MINUTE)
+        return True
+
+    job = timed.scheduler.add(Slow(timed), Every(minutes=1), overlap=Overlap.CANCEL_RUNNING, when=is_leader)
+
+    async with timed.running():
+        await anyio.sleep(2.5 * MINUTE)
+
+    assert told(job.history)[0] == (1, "cancelled", "the next run was due")
+
+
 async def test_waits_for_the_end_of_the_one_it_has_cancelled() -> None:
     """A cancelled run may take its time to clean up: the next one waits for it, and those after that are left out."""
     timed = Timed()

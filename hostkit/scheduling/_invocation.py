@@ -117,7 +117,7 @@ async def _invoke_if_agreed(run: RunRecord, when: Callable[[], object], resource
             answer = await answer
         agreed = bool(answer)
     except BaseException:
-        run.reason = "when() failed"
+        run.reason = run.reason or "when() failed"  # unless it was cancelled
         raise
     now = resources.time()
     reason = reason_against(run, now, resources.token) if agreed else "when() said no"
