@@ -127,7 +127,7 @@ class TestHook:
         assert done == [3]
 
     async def test_is_cancelled_with_the_scheduler(self) -> None:
-        """A hook that is not over in time at the stop is cancelled like a job."""
+        """A hook that is not over in time at the stop is cancelled like a job, and the log says so."""
         cancelled: list[float] = []
 
         async def report(run: Run) -> None:
@@ -139,11 +139,14 @@ class TestHook:
         timed = Timed(on_failed=report)
         timed.scheduler.add(fail, Every(minutes=1))
 
-        with pytest.raises(ExceptionGroup):
+        with log_lines() as lines, pytest.raises(ExceptionGroup):
             async with timed.running(shutdown_timeout=30):
                 await anyio.sleep(1.5 * MINUTE)
 
         assert cancelled == [2]
+        assert lines[1:] == [
+            "ERROR scheduler: on_failed of job fail cancelled: it was not over when the scheduler was cancelled"
+        ]
 
     async def test_that_fails_is_logged(self) -> None:
         """An error of the hook is logged, and changes nothing else."""

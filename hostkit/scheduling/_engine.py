@@ -330,6 +330,7 @@ class Engine:
                 await answer
         except BaseException as error:  # the user's hook meets the scheduler
             if has_cancellation(error) and await scope_is_cancelled():
+                self._log.log_hook_cancelled(run.scheduled_job)
                 raise
             self._log.log_hook_error(run.scheduled_job, error)
             exit_request = classify(error)[1]

@@ -102,6 +102,11 @@ class RunLog:
         message = "on_failed of job {} failed: {}"
         self._write("ERROR", message, job.name, repr_of(error), error=error, fields={"job": job.name})
 
+    def log_hook_cancelled(self, job: JobEntry) -> None:
+        """Report that ``on_failed`` was cancelled with the scheduler."""
+        message = "on_failed of job {} cancelled: it was not over when the scheduler was cancelled"
+        self._write("ERROR", message, job.name, fields={"job": job.name})
+
     def _log_end_of_skips(self, job: JobEntry) -> None:
         skips, now = job.skips, self._time()
         if skips is not None and now - skips.last >= REPEAT_EVERY:
