@@ -491,6 +491,18 @@ class TestLines:
             "INFO scheduler: job job skipped: paused",
         ]
 
+    async def test_each_lifecycle_begins_anew(self) -> None:
+        """What was left out in the last lifecycle of the host, by another loop's clock perhaps, is not counted on."""
+        timed = Timed()
+        timed.scheduler.add(nothing, Every(seconds=1), name="job").pause()
+
+        with log_lines() as lines:
+            for _ in range(2):
+                async with timed.running():
+                    await anyio.sleep(30)
+
+        assert lines == ["INFO scheduler: job job skipped: paused"] * 2
+
     @pytest.mark.parametrize(
         ("seconds", "text"),
         [(0.0, "less than 1 ms"), (0.0123, "12.3 ms"), (12.34, "12.3 s"), (60.0, "1 min"), (3_900.0, "1 h 5 min")],

@@ -133,9 +133,9 @@ class Skips:
         self.count = 0
         self.last = self.logged = now
 
-    def is_repeated_by(self, reason: str, now: float) -> bool:
-        """Return whether a run that is left out *now* for *reason* is one more of them."""
-        return _kind_of(reason) == self._kind and now >= self.last
+    def is_repeated_by(self, reason: str) -> bool:
+        """Return whether a run that is left out for *reason* is one more of them."""
+        return _kind_of(reason) == self._kind
 
 
 class JobEntry(ScheduledJob):
@@ -221,7 +221,7 @@ class JobEntry(ScheduledJob):
         self.is_unrefined = not schedule.excluded_dates and not schedule.excluded_schedules and schedule.end is None
         self.is_simple = self.is_unrefined and not self.jitter
         self._paused = self.run_requested = False
-        self._last = self._last_success = self._other_counts = self._history = self.skips = None
+        self._last = self._last_success = self._other_counts = self._history = None
         self._succeeded = 0
         self.begin_lifecycle(None)
 
@@ -234,7 +234,7 @@ class JobEntry(ScheduledJob):
         """Forget what belongs to the last lifecycle of the scheduler."""
         self.engine = engine
         self._active = ()
-        self.waiting = self.due_at = self.planned = None
+        self.waiting = self.due_at = self.planned = self.skips = None
         self.origin = 0.0
         self.index = 0
 

@@ -70,7 +70,7 @@ class RunLog:
             return
         now, job, reason = self._time(), run.scheduled_job, run.reason or ""
         skips = job.skips
-        if skips is None or not skips.is_repeated_by(reason, now):
+        if skips is None or not skips.is_repeated_by(reason):
             job.skips = Skips(reason, now)
             self._write("INFO", "job {} skipped: {}", job.name, reason, fields=_fields(run))
             return
