@@ -474,7 +474,7 @@ class TestLines:
         ]
 
     async def test_another_reason_is_told(self) -> None:
-        """A skip for another reason has its own line."""
+        """A skip for another reason has its own line, after the count of those before."""
         timed = Timed()
         job = timed.scheduler.add(nothing, Every(seconds=1), name="job")
 
@@ -488,6 +488,7 @@ class TestLines:
 
         assert lines == [
             "INFO scheduler: job job skipped: the scheduler is paused",
+            "INFO scheduler: job job skipped again (once in 1 s): the scheduler is paused",
             "INFO scheduler: job job skipped: paused",
         ]
 

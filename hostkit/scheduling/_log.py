@@ -71,15 +71,15 @@ class RunLog:
         now, job, reason = self._time(), run.scheduled_job, run.reason or ""
         skips = job.skips
         if skips is None or not skips.is_repeated_by(reason):
+            if skips is not None and skips.count:
+                self._log_repeats(skips, {"job": job.name})
             job.skips = Skips(reason, now)
             self._write("INFO", "job {} skipped: {}", job.name, reason, fields=_fields(run))
             return
         skips.count += 1
-        skips.last = now
+        skips.last, skips.reason = now, reason
         if now - skips.logged >= REPEAT_EVERY:
-            text = f"{_times_text(skips.count)} in {seconds_text(now - skips.logged)}"
-            fields = _fields(run) | {"count": skips.count}
-            self._write("INFO", "job {} skipped again ({}): {}", job.name, text, reason, fields=fields)
+            self._log_repeats(skips, _fields(run))
             skips.count, skips.logged = 0, now
 
     def log_late_thread(self, job: JobEntry) -> None:
@@ -106,6 +106,11 @@ class RunLog:
         """Report that ``on_failed`` was cancelled with the scheduler."""
         message = "on_failed of job {} cancelled: it was not over when the scheduler was cancelled"
         self._write("ERROR", message, job.name, fields={"job": job.name})
+
+    def _log_repeats(self, skips: Skips, fields: dict[str, object]) -> None:
+        text = f"{_times_text(skips.count)} in {seconds_text(skips.last - skips.logged)}"
+        fields["count"] = skips.count
+        self._write("INFO", "job {} skipped again ({}): {}", fields["job"], text, skips.reason, fields=fields)
 
     def _log_end_of_skips(self, job: JobEntry) -> None:
         skips, now = job.skips, self._time()
