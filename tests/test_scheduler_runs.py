@@ -1,8 +1,10 @@
 """How a scheduled job is run: context, token, threads, timeouts, conditions, cancellations, reused tasks."""
 
+import gc
 import threading
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
+from weakref import ref
 
 import anyio
 import pytest
@@ -721,3 +723,19 @@ async def test_a_month_of_runs_leaves_nothing_behind() -> None:
 
     assert after <= before + 1
     assert len(scheduled.history) == len(other.history) == 5
+
+
+async def test_a_removed_job_is_let_go_at_the_end() -> None:
+    """When the scheduler has ended, nothing keeps a job that was removed while it ran."""
+    timed = Timed()
+    timed.scheduler.add(lambda_sleep(1), Every(minutes=10))
+    function = lambda_sleep(1)
+    gone = ref(function)
+
+    async with timed.running():
+        timed.scheduler.add(function, Every(hours=24)).remove()
+        await anyio.sleep(MINUTE)
+    del function
+    gc.collect()
+
+    assert gone() is None

@@ -106,6 +106,8 @@ class JobRegistry:
         """Record that no engine runs any more."""
         with self._lock:
             self._engine = None
+        for job in self.entries():
+            job.engine = None  # it keeps the jobs that were removed
 
     def pause(self, *, paused: bool) -> None:
         """Pause all jobs, or no longer."""
