@@ -364,6 +364,11 @@ class TestSchedulesThatNeverRun:
         ({"replace": 1}, TypeError, "replace must be a bool, got 1"),
         ({"run_at_start": "no"}, TypeError, "run_at_start must be a bool, got 'no'"),
         ({"when": generate}, TypeError, "when must be a function without parameters, got <function generate"),
+        (
+            {"when": lambda now: now},
+            TypeError,
+            "when must be a function without parameters, got .*: missing a required argument: 'now'",
+        ),
         ({"overlap": None}, ValueError, "None is not a valid Overlap"),
         ({"grace": math.nan}, ValueError, "grace must not be negative or NaN, got nan"),
         ({"timeout": math.nan}, ValueError, "timeout must not be negative or NaN, got nan"),
@@ -388,6 +393,11 @@ def test_wrong_options_are_refused_at_the_call(options: dict[str, Any], error: t
         ({"history": 10**30}, ValueError, "history must be at most"),
         ({"threads": -1}, ValueError, "threads must be at least 1, got -1"),
         ({"on_failed": 3}, TypeError, "on_failed must be a function that takes a Run, got 3"),
+        (
+            {"on_failed": lambda: None},
+            TypeError,
+            "on_failed must be a function that takes a Run, got .*: too many positional arguments",
+        ),
         ({"now": nothing}, TypeError, "takes a synchronous function"),
     ],
 )
@@ -397,6 +407,15 @@ def test_a_scheduler_s_options_are_refused_at_the_call(
     """The same for the scheduler's own."""
     with pytest.raises(error, match=complaint):
         Scheduler(**options)
+
+
+def test_functions_whose_parameters_are_not_known_are_taken() -> None:
+    """A function that is written in C may not tell its parameters."""
+    scheduler = Scheduler(on_failed=bool)
+
+    job = scheduler.add(nothing, Every(hours=1), when=dict)
+
+    assert scheduler.jobs == {"nothing": job}
 
 
 async def test_any_number_of_threads_is_allowed() -> None:

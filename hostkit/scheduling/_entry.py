@@ -4,6 +4,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime
+from inspect import signature
 from typing import NamedTuple, TypedDict, Unpack
 
 from hostkit._execution.call import Call
@@ -323,15 +324,24 @@ class JobEntry(ScheduledJob):
             raise ValueError(message)
 
 
-def require_function(value: object, demand: str) -> None:
-    """Refuse what is neither None nor a sync or async function.
+def require_function(value: object, demand: str, *arguments: object) -> None:
+    """Refuse what is neither None nor a sync or async function that takes *arguments*.
 
     Raises:
-        TypeError: *value* cannot be called, or has a ``yield``: nothing of it would run.
+        TypeError: *value* cannot be called, or not like that, or has a ``yield``: nothing of it would run.
     """
-    if value is not None and (not callable(value) or is_generator(value)):
+    if value is None:
+        return
+    if not callable(value) or is_generator(value):
         message = f"{demand}, got {value!r}"
         raise TypeError(message)
+    try:
+        signature(value).bind(*arguments)
+    except ValueError:
+        pass  # written in C, with parameters that are not known
+    except TypeError as error:
+        message = f"{demand}, got {value!r}: {error}"
+        raise TypeError(message) from None
 
 
 def _kind_of(reason: str) -> str:

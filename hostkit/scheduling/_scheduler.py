@@ -61,7 +61,8 @@ class Scheduler(BackgroundService):
         """Make a scheduler without jobs.
 
         Raises:
-            TypeError: *threads* or *history* is no int, *on_failed* no function, or *now* no synchronous function.
+            TypeError: *threads* or *history* is no int, *on_failed* no function that takes a `Run`, or *now* no
+                synchronous function.
             ValueError: One of the numbers is less than 1, or too large.
         """
         for name, number in (("threads", threads), ("history", history)):
@@ -75,7 +76,7 @@ class Scheduler(BackgroundService):
             message = f"history must be at most {sys.maxsize}, got {history!r}"
             raise ValueError(message)
         require_sync(now, "Scheduler(now=...)")
-        require_function(on_failed, "on_failed must be a function that takes a Run")
+        require_function(on_failed, "on_failed must be a function that takes a Run", None)
         self._registry = JobRegistry(Options(threads, history, now, on_failed))
         self._abandoned: dict[DaemonThread[object], str] = {}
 
