@@ -14,6 +14,7 @@ from puppet import QUIET, Puppet
 
 from hostkit import HostBuilder, HostedService, HostOptions, ServiceStuckError, StoppingToken, StopTimeoutError
 from hostkit.jobs import Job, JobQueue, JobState, QueueClosedError, Retry
+from hostkit.testing import ManualStoppingToken
 
 
 async def nothing() -> None:
@@ -161,6 +162,39 @@ class TestDraining:
         assert server.job.state is JobState.SUCCEEDED
         assert diary.times == [5]
         assert early.refused
+
+    @pytest.mark.parametrize("turns", range(4))
+    async def test_a_stop_that_comes_at_once(self, turns: int) -> None:
+        """A stop in the first turns of the queue ends it as any other does: what is ready is run, and that is all."""
+        queue, diary = JobQueue(), Diary()
+        builder = HostBuilder(QUIET)
+
+        @builder.service
+        async def impatient() -> None:
+            for _ in range(turns):
+                await checkpoint()
+            builder.lifetime.request_stop()
+
+        builder.add_service(queue)
+        job = await queue.enqueue(diary.note)
+        async with builder.build():
+            pass
+
+        assert job.state is JobState.SUCCEEDED
+        assert current_time() == 0
+
+    async def test_a_stop_that_came_before(self) -> None:
+        """With a token that is set already, what is ready is run, and the queue ends."""
+        queue, diary, token = JobQueue(), Diary(), ManualStoppingToken()
+        job = await queue.enqueue(diary.note)
+
+        await queue.start()
+        token.request_stop()
+        with anyio.fail_after(1):
+            await queue.execute(token)
+        await queue.stop()
+
+        assert job.state is JobState.SUCCEEDED
 
 
 class TestCutting:

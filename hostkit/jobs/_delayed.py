@@ -76,14 +76,14 @@ class DelayedJobs:
         """Keep *job* until the queue is started, as its time counts from then."""
         self._early[job] = when
 
-    def take_early(self) -> list[tuple[JobRecord, float | datetime]]:
-        """Take out the jobs from before the start."""
+    def open(self) -> list[tuple[JobRecord, float | datetime]]:
+        """Begin a lifecycle, and take out the jobs from before it."""
+        self._closed = False
         early, self._early = self._early, {}
         return list(early.items())
 
     async def run(self, time: Callable[[], float], on_due: Callable[[JobRecord], None]) -> None:
         """Call *on_due* for each job when its time comes, until `close`; *time* is the event loop's clock."""
-        self._closed = False
         now = time()
         while not self._closed:
             for job in self._take_due(now):

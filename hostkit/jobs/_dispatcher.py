@@ -72,18 +72,18 @@ class Dispatcher:
             now = self.time()
             for job in self.executor.ready:
                 job.enqueued_at = now
-            early = self.delayed.take_early()
+            early = self.delayed.open()
         for job, when in early:
             self._place(job, when)
 
-    async def run(self, token: StoppingToken) -> None:
-        """Run jobs until the queue is closed and nothing is ready.
+    async def run(self, token: StoppingToken, on_stop: Callable[[], None]) -> None:
+        """Run jobs until the queue is closed and nothing is ready; *on_stop* is called at the stop, to close it.
 
         Raises:
             BaseException: A ``SystemExit`` or the like that a job has raised.
         """
         self.token = token
-        await self._tasks.run(token, self._begin_tasks)
+        await self._tasks.run(token, partial(self._begin_tasks, on_stop))
 
     def close(self, *, drain: bool) -> None:
         """Accept nothing more, and end when nothing is ready; without *drain*, or while paused, nothing is."""
@@ -256,11 +256,12 @@ class Dispatcher:
 
     # Inside.
 
-    def _begin_tasks(self, group: TaskGroup) -> None:
+    def _begin_tasks(self, on_stop: Callable[[], None], group: TaskGroup) -> None:
         self._follow_pause()
         self.executor.open(group)
         self._on_failed.open(group)
         group.start_soon(self.delayed.run, self.time, self._on_due, name="hostkit jobs: timer")
+        self.token.on_stop(on_stop)  # last: the stop may have come already
 
     def _put_from_outside(self, job: JobRecord, when: When, reservation: Reservation | None) -> JobRecord | None:
         with self.inbox.lock:

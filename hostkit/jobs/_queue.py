@@ -106,8 +106,7 @@ class JobQueue(Enqueuer, BackgroundService):
 
     async def execute(self, stopping_token: StoppingToken) -> None:
         """Run jobs; it is for the host to call."""
-        stopping_token.on_stop(self._close)
-        await self._dispatcher.run(stopping_token)
+        await self._dispatcher.run(stopping_token, self._close)
 
     async def stop(self) -> None:
         """Report what was lost; it is for the host to call."""
