@@ -87,6 +87,21 @@ class TestDraining:
         assert isinstance(fails_later.error, OSError)
         assert (delayed.attempts, retrying.attempts, fails_later.attempts) == (0, 1, 1)
 
+    async def test_loses_what_is_ready_when_it_is_paused(self) -> None:
+        """A queue that is paused while it is drained, by a job that fails, say, loses what is ready, and ends."""
+        clerk = Clerk()
+        queue, diary = JobQueue(concurrency=1, on_failed=lambda _: queue.pause(), on_lost=clerk.take), Diary()
+
+        async with hosted(queue):
+            failed = await queue.enqueue(diary.fail, "f", 5)
+            ready = [await queue.enqueue(diary.note), await queue.enqueue(diary.note)]
+            await anyio.sleep(1)
+        stopped = current_time()
+
+        assert stopped == 5
+        assert states(failed, *ready) == ["failed", "lost", "lost"]
+        assert [list(jobs) for jobs in clerk.taken] == [ready]
+
     async def test_a_job_that_fails_for_good_has_failed(self) -> None:
         """A failure during the drain is a failure, and no loss."""
         queue, diary = JobQueue(), Diary()

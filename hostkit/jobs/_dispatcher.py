@@ -294,10 +294,12 @@ class Dispatcher:
         self.executor.submit(job)
 
     def _follow_pause(self) -> None:
-        if self.paused:
-            self.executor.pause()
-        else:
+        if not self.paused:
             self.executor.resume()
+        elif self.admission.closed:
+            self._lose(self.executor.ready)
+        else:
+            self.executor.pause()
 
     def _cancel(self, job: JobRecord) -> None:
         if job.state is RUNNING:
