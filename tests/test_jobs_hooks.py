@@ -1,6 +1,7 @@
 """Who hears of jobs that fail, are lost, or cannot go on: hooks, listeners, the log; and what misbehaves there."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
@@ -12,7 +13,7 @@ from puppet import QUIET
 
 from hostkit import BackgroundService, HostBuilder, HostOptions, StoppingToken
 from hostkit.events import HostEvent, JobFailed, JobsLost
-from hostkit.jobs import Job, JobQueue, JobState, JobStateError
+from hostkit.jobs import Job, JobCancelledError, JobQueue, JobState, JobStateError
 
 
 async def nothing() -> None:
@@ -368,11 +369,25 @@ class BadGroup(ExceptionGroup[Exception]):
         raise ValueError
 
 
+class BadBaseGroup(BaseExceptionGroup[BaseException]):
+    """A group that cannot be split, of anything."""
+
+    def derive(self, excs: Sequence[BaseException]) -> "BadBaseGroup":  # type: ignore[override]  # as users write it
+        raise ValueError
+
+
+@dataclass(frozen=True)
+class Frozen(Exception):  # noqa: N818  # likewise
+    """An error that takes no traceback."""
+
+    code: int = 402
+
+
 class TestMisbehaviour:
     @pytest.mark.parametrize(
         "make",
-        [Unprintable, BadNotes, NumberNotes, lambda: BadGroup("group", [OSError(), BadNotes()]), GeneratorExit],
-        ids=["unprintable", "notes that raise", "no notes", "no group", "generator exit"],
+        [Unprintable, BadNotes, NumberNotes, Frozen, lambda: BadGroup("group", [OSError(), BadNotes()]), GeneratorExit],
+        ids=["unprintable", "notes that raise", "no notes", "frozen", "no group", "generator exit"],
     )
     @pytest.mark.parametrize("steps", [0, 1])
     async def test_of_errors(self, make: Callable[[], BaseException], steps: int) -> None:
@@ -400,6 +415,28 @@ class TestMisbehaviour:
         assert failed.error is error or isinstance(error, GeneratorExit)
         assert healthy
         assert len(lost) == 1
+
+    @pytest.mark.parametrize("with_error", [False, True])
+    async def test_of_a_group_with_a_cancellation(self, *, with_error: bool) -> None:
+        """A cancellation in a group that cannot be taken apart is taken out of it all the same."""
+        cancelled = anyio.get_cancelled_exc_class()
+        failure = OSError()
+
+        async def fail() -> None:
+            members = [cancelled.__new__(cancelled), *([failure] if with_error else [])]
+            raise BadBaseGroup("group", members)
+
+        queue = JobQueue()
+        async with hosted(queue):
+            job = await queue.enqueue(fail)
+            await job.wait()
+
+        assert job.state is JobState.FAILED
+        if with_error:
+            assert isinstance(job.error, ExceptionGroup)
+            assert job.error.exceptions == (failure,)
+        else:
+            assert isinstance(job.error, JobCancelledError)
 
     async def test_of_a_sink(self) -> None:
         """A log sink that raises ends nothing, and keeps nobody from hearing of losses."""

@@ -26,9 +26,7 @@ def classify(error: BaseException) -> tuple[Exception | None, BaseException | No
 def has_cancellation(error: BaseException) -> bool:
     """Return whether *error* is a cancellation, or a group with one in it; in the event loop only."""
     cancelled = anyio.get_cancelled_exc_class()
-    return isinstance(error, cancelled) or (
-        isinstance(error, BaseExceptionGroup) and error.subgroup(cancelled) is not None
-    )
+    return any(isinstance(leaf, cancelled) for leaf in leaves(error))  # a group of the user's may refuse `subgroup`
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:

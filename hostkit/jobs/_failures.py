@@ -6,7 +6,9 @@ from collections.abc import Callable
 import anyio
 from anyio.abc import TaskGroup
 
+from hostkit._values.exceptions import leaves
 from hostkit._values.functions import is_async
+from hostkit._values.text import text_of
 from hostkit.jobs._job import JobRecord
 
 
@@ -15,12 +17,13 @@ def without_cancellations(error: BaseException) -> BaseException | None:
     cancelled = anyio.get_cancelled_exc_class()
     if isinstance(error, cancelled):
         return None
-    if not isinstance(error, BaseExceptionGroup):
+    if isinstance(error, Exception) or not isinstance(error, BaseExceptionGroup):
         return error
     try:
         return error.split(cancelled)[1]
     except Exception:  # noqa: BLE001  # a group of the user's own kind, which cannot be split
-        return error
+        rest = [leaf for leaf in leaves(error) if not isinstance(leaf, cancelled)]
+        return BaseExceptionGroup(text_of(error), rest) if rest else None
 
 
 def without_own_lines(error: Exception) -> Exception:
@@ -28,8 +31,7 @@ def without_own_lines(error: Exception) -> Exception:
     traceback = error.__traceback__
     while traceback is not None and str(traceback.tb_frame.f_globals.get("__name__")).startswith("hostkit."):
         traceback = traceback.tb_next
-    error.__traceback__ = traceback
-    return error
+    return BaseException.with_traceback(error, traceback)  # a frozen dataclass refuses to have it set
 
 
 class FailureHook:
