@@ -11,6 +11,10 @@ class LogCleanup:
     def __call__(self) -> None: ...
 
 
+class Nameless(LogCleanup):
+    __name__ = None
+
+
 def log_cleanup() -> None:
     """Give a name."""
 
@@ -26,6 +30,7 @@ def _() -> None:
         (partial(partial(log_cleanup)), "log-cleanup"),
         (LogCleanup, "log-cleanup"),
         (LogCleanup(), "log-cleanup"),
+        (Nameless(), "nameless"),
         (lambda: None, "lambda"),
         (_, ""),
     ],

@@ -151,7 +151,8 @@ def name_of(function: object) -> str:
     """Return a name after *function*: ``log-cleanup`` for ``log_cleanup``; empty if it is called ``_``."""
     while isinstance(function, partial):
         function = function.func
-    return hyphenated(getattr(function, "__name__", type(function).__name__))
+    name = getattr(function, "__name__", None)
+    return hyphenated(name if isinstance(name, str) else type(function).__name__)
 
 
 @lru_cache
