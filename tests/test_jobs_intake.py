@@ -120,6 +120,22 @@ class TestCapacity:
         assert diary.names == ["first", "second", 1, 2, 3]
         assert refused == [1]
 
+    async def test_a_place_that_was_promised_is_given_to_no_other(self) -> None:
+        """A place is taken as soon as a waiting caller is to have it, before the caller hears of that."""
+        queue, diary = JobQueue(concurrency=1, capacity=1), Diary()
+
+        async with hosted(queue), anyio.create_task_group() as group:
+            await queue.enqueue(diary.work, "blocker", 5)
+            await anyio.lowlevel.checkpoint()
+            waiting = await queue.enqueue(nothing)
+            group.start_soon(queue.enqueue, diary.note, "promised")
+            await anyio.sleep(1)
+            waiting.cancel()
+            with pytest.raises(QueueFullError):
+                queue.enqueue_nowait(diary.note, "impatient")
+
+        assert diary.names == ["blocker", "promised"]
+
     async def test_a_caller_who_gives_up_passes_the_place_on(self) -> None:
         """A wait for room can be cancelled, before and after a place was promised; nothing is enqueued then."""
         queue, diary = JobQueue(concurrency=1, capacity=1), Diary()
@@ -423,6 +439,28 @@ class TestClosing:
         assert refused == [1, 1]
         assert tally(queue) == {"succeeded": 2}
         assert queue._dispatcher.admission.waiting == queue._dispatcher.admission._reserved == 0
+
+    async def test_refuses_those_who_hear_of_it_after_the_next_start(self) -> None:
+        """A caller whose own event loop was busy until the queue was open again is refused, and has taken no place."""
+        queue = JobQueue(capacity=1)
+        queue.pause()
+        refused: list[float] = []
+
+        async def enqueue() -> None:
+            try:
+                await queue.enqueue(nothing)
+            except QueueClosedError:
+                refused.append(current_time())
+
+        async with hosted(queue), anyio.create_task_group() as group:
+            await queue.enqueue(nothing)
+            group.start_soon(enqueue)
+            await anyio.sleep(1)
+            queue._dispatcher.admission.close()
+            queue._dispatcher.admission.open()
+
+        assert refused == [1]
+        assert queue._dispatcher.admission._reserved == 0
 
     async def test_refuses_a_promise_that_comes_too_late(self) -> None:
         """A caller to whom a place was promised at the instant of the stop is refused as well."""

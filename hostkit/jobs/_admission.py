@@ -60,7 +60,8 @@ class Admission:
             QueueClosedError: Nothing is accepted any more.
         """
         with self._lock:
-            if self.closed:
+            # Who was promised no place has waited until the queue was closed; it may be open again.
+            if self.closed or (reservation is not None and not reservation.has_place):
                 raise QueueClosedError(job.name)
             key = job.key
             if key is not None:
