@@ -631,6 +631,28 @@ class TestExit:
         assert states(job, other) == ["failed", "lost"]
         assert isinstance(job.error, SystemExit)
 
+    async def test_the_host_hears_of_it_at_once(self) -> None:
+        """The stop does not wait for a job that withstands its cancellation."""
+        queue = JobQueue()
+
+        async def careful() -> None:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(15)
+
+        async def leave() -> None:
+            raise SystemExit(4)
+
+        with pytest.raises(SystemExit):
+            async with hosted(queue) as host:
+                job = await queue.enqueue(careful)
+                await queue.enqueue(leave)
+                await anyio.sleep(1)
+                reason = host.lifetime.stop_reason
+
+        assert reason == "service 'job-queue' raised SystemExit(4)"
+        assert job.state is JobState.SUCCEEDED
+        assert current_time() == 15
+
     async def test_also_in_a_group(self) -> None:
         """The exit may come out of a task that the job has started, where the backend lets it."""
         queue = JobQueue()

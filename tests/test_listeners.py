@@ -29,7 +29,8 @@ def controller(*listeners: Listener) -> LifetimeController:
     """Return the lifetime of a host that starts, with *listeners*; its own lines are left out."""
     lifetime = LifetimeController()
     loop = EventLoop()
-    contexts = ServiceContexts(copy_context(), 0, lifetime.emit_for_service, lifetime.has_listeners)
+    hooks = lifetime.emit_for_service, lifetime.has_listeners, lifetime.request_exit
+    contexts = ServiceContexts(copy_context(), 0, *hooks)
     group = ServiceGroup(loop, contexts, lambda _: None)
     wakeup = Wakeup(loop.time, lambda: None)
     lifetime.begin(HostOptions(log_level="CRITICAL"), group, wakeup, lambda _: None, owns_process=False)

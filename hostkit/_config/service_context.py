@@ -18,9 +18,10 @@ class ServiceContext:
         name: Name of the service; empty outside a host.
         log_level: The lowest level that makes a line, as loguru numbers them: 10 is DEBUG, 20 is INFO.
         emit: Hands an event to the host's listeners, in its event loop; without effect outside a host.
+        request_exit: Takes an error as a request to stop, with the words for what has raised it; likewise.
     """
 
-    __slots__ = ("_has_listeners", "emit", "log_level", "name")
+    __slots__ = ("_has_listeners", "emit", "log_level", "name", "request_exit")
 
     def __init__(
         self,
@@ -28,11 +29,13 @@ class ServiceContext:
         log_level: int = 20,
         emit: Callable[[HostEvent], None] = lambda _: None,
         has_listeners: Callable[[], bool] = lambda: False,
+        request_exit: Callable[[BaseException, str], None] = lambda *_: None,
     ) -> None:
         """Describe a service; without arguments, one that no host runs."""
         self.name = name
         self.log_level = log_level
         self.emit = emit
+        self.request_exit = request_exit
         self._has_listeners = has_listeners
 
     @property
@@ -55,13 +58,18 @@ class ServiceContexts:
     """
 
     def __init__(
-        self, base: Context, log_level: int, emit: Callable[[HostEvent], None], has_listeners: Callable[[], bool]
+        self,
+        base: Context,
+        log_level: int,
+        emit: Callable[[HostEvent], None],
+        has_listeners: Callable[[], bool],
+        request_exit: Callable[[BaseException, str], None],
     ) -> None:
         """Make contexts that are copies of *base* otherwise; for the rest, see `ServiceContext`."""
         self._base = base
         self._variable: ContextVar[dict[str, object]] | None
         self._extra: dict[str, object]
-        self._facts = (log_level, emit, has_listeners)
+        self._facts = (log_level, emit, has_listeners, request_exit)
         # A process that has never imported loguru has no lines of it that a service could be named in.
         self._variable, self._extra = base.copy().run(_find_variable) if "loguru" in sys.modules else (None, {})
 

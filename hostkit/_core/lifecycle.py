@@ -83,7 +83,8 @@ class Lifecycle:
         self.loop = loop = EventLoop()
         self.options = options
         level = LEVELS[options.log_level]
-        contexts = ServiceContexts(context, level, lifetime.emit_for_service, lifetime.has_listeners)
+        hooks = lifetime.emit_for_service, lifetime.has_listeners, lifetime.request_exit
+        contexts = ServiceContexts(context, level, *hooks)
         self.group = ServiceGroup(loop, contexts, self._on_group_broken)
         self._wakeup = Wakeup(loop.time, self._on_loop_end)
         self.steps = [[Supervisor(each, self) for each in step] for step in steps]

@@ -6,6 +6,8 @@ import anyio
 from anyio.abc import TaskGroup
 
 from hostkit import StoppingToken
+from hostkit._config.service_context import ServiceContext, service_context
+from hostkit._values.exceptions import classify
 
 GRACE = 1.0
 """Seconds for jobs that were cancelled to end in; then losses are reported, as `JobQueue.stop` may never be called."""
@@ -15,6 +17,7 @@ class QueueTasks:
     """Runs the tasks of a queue until its stop, and ends them for an exit that a job has asked for."""
 
     _workers: TaskGroup
+    _service: ServiceContext
 
     def __init__(self, on_stuck: Callable[[], None]) -> None:
         """Call *on_stuck* when tasks that were cancelled have not ended after a while."""
@@ -25,6 +28,9 @@ class QueueTasks:
         """Cancel the tasks, and have `run` raise *error*; of several, the first."""
         self._exit = self._exit or error
         self._workers.cancel_scope.cancel()
+        exit_request = classify(error)[1]
+        if isinstance(exit_request, SystemExit):  # at once, as other jobs may withstand their cancellation for long
+            self._service.request_exit(exit_request, f"service {self._service.name!r}")
 
     async def run(self, token: StoppingToken, begin: Callable[[TaskGroup], None]) -> None:
         """Have *begin* start the tasks, and wait for their end, and for the stop.
@@ -41,6 +47,7 @@ class QueueTasks:
 
     async def _run(self, token: StoppingToken, begin: Callable[[TaskGroup], None]) -> None:
         self._exit = None
+        self._service = service_context.get()
         ended = anyio.Event()
         async with anyio.create_task_group() as group:
             try:
