@@ -1,6 +1,6 @@
 """Who hears of jobs that fail, are lost, or cannot go on: hooks, listeners, the log; and what misbehaves there."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,6 +103,55 @@ class TestOnFailed:
             "on_failed of the queue failed: KeyError()"
         ] * 2
 
+    async def test_awaits_what_a_plain_one_returns(self) -> None:
+        """A plain function may return what is to be awaited: it is called at once, and the rest is beside the jobs."""
+        heard: list[tuple[object, float]] = []
+
+        async def hear(job: Job[object], channel: str) -> None:
+            await anyio.sleep(5)
+            heard.append((channel, current_time()))
+
+        def choose(job: Job[object]) -> Awaitable[None] | None:
+            return hear(job, "mail") if job.args[0] else None
+
+        queue, diary = JobQueue(concurrency=1, on_failed=choose), Diary()
+        async with hosted(queue):
+            for number in range(3):
+                await queue.enqueue(diary.fail, number)
+
+        assert heard == [("mail", 5), ("mail", 10)]
+
+    @pytest.mark.parametrize("is_async", [False, True])
+    @pytest.mark.parametrize("is_cancellation", [False, True])
+    async def test_a_cancellation_out_of_it_is_an_error_like_any_other(
+        self, *, is_async: bool, is_cancellation: bool, records: list[dict[str, Any]]
+    ) -> None:
+        """What was cancelled elsewhere, and `GeneratorExit`, is a line in the log; the next jobs are told as ever."""
+        kind = anyio.get_cancelled_exc_class() if is_cancellation else GeneratorExit
+        heard: list[object] = []
+
+        def hear(job: Job[object]) -> None:
+            heard.append(job.args[0])
+            if len(heard) == 1:
+                raise kind.__new__(kind)
+
+        async def hear_later(job: Job[object]) -> None:
+            await anyio.sleep(1)
+            hear(job)
+
+        queue, diary = JobQueue(on_failed=hear_later if is_async else hear), Diary()
+        builder = HostBuilder(HostOptions(log_level="ERROR"))
+        builder.add_service(queue)
+        async with builder.build() as host:
+            for number in range(3):
+                await queue.enqueue(diary.fail, number)
+            await anyio.sleep(10)
+            healthy = host.status().healthy
+
+        assert heard == [0, 1, 2]
+        assert healthy
+        assert len([record for record in records if "on_failed of the queue failed" in record["message"]]) == 1
+
     async def test_an_exit_out_of_it_is_a_request_to_stop(self) -> None:
         """`SystemExit` out of the hook is what it is out of a job."""
 
@@ -138,10 +187,35 @@ class TestOnFailed:
 
         assert ended == [20]
 
+    async def test_a_hook_that_takes_too_long(self, records: list[dict[str, Any]]) -> None:
+        """A line counts the jobs of which the hook could not be told before the deadline."""
+
+        async def hear(_: Job[object]) -> None:
+            await anyio.sleep(15)
+
+        queue, diary = JobQueue(on_failed=hear), Diary()
+        builder = HostBuilder(HostOptions(log_level="WARNING", shutdown_timeout=20))
+        builder.add_service(queue)
+        with pytest.raises(ExceptionGroup):
+            async with builder.build():
+                for _ in range(4):
+                    await queue.enqueue(diary.fail)
+                await queue.join()
+
+        assert [record["message"] for record in records if "on_failed" in record["message"]] == [
+            "on_failed was cancelled before it was called for 2 x fail (numbers 3, 4)"
+        ]
+
     def test_must_be_a_function(self) -> None:
-        """Anything else is refused where it is given."""
+        """Anything else is refused where it is given, and so is a function with a yield, of which nothing would run."""
+
+        def generate(_: object) -> Iterator[None]:
+            yield
+
         with pytest.raises(TypeError, match="on_failed takes a function, got 3"):
             JobQueue(on_failed=3)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="on_failed must not have a yield"):
+            JobQueue(on_failed=generate)
 
 
 class TestEvents:

@@ -13,6 +13,7 @@ from hostkit._execution.call import Call
 from hostkit._execution.daemon_thread import DaemonThreadPool
 from hostkit._execution.executor import Cause, Executor, Step
 from hostkit._execution.inbox import Inbox
+from hostkit._values.exceptions import classify
 from hostkit._values.text import add_note, repr_of
 from hostkit.jobs._admission import Admission, Reservation, When
 from hostkit.jobs._delayed import DelayedJobs, WallClock
@@ -105,10 +106,13 @@ class Dispatcher:
         self.inbox.close()
 
     def report_losses(self) -> None:
-        """Report what was lost, unless that was done already."""
+        """Report what was lost, and which failures were not, unless that was done already."""
         if self._unreported:
             lost, self._unreported = self._unreported, []
             self.log.log_losses(sorted(lost, key=lambda job: job.id), self.time())
+        untold = self._on_failed.take_untold()
+        if untold:
+            self.log.log_untold(untold)
 
     # Admission, from any thread.
 
@@ -363,8 +367,9 @@ class Dispatcher:
 
     def _on_user_error(self, what: str, error: BaseException, job: JobRecord | None = None) -> None:
         self.log.log_hook_error(what, error, job)
-        if not isinstance(error, Exception):
-            self._tasks.request_exit(error)
+        exit_request = classify(error)[1]
+        if not isinstance(exit_request, GeneratorExit | None):
+            self._tasks.request_exit(exit_request)
 
     def _on_stuck(self) -> None:
         """Report the losses, as some jobs ignore that they were cancelled."""

@@ -1,12 +1,15 @@
 """What a job has raised, without what belongs to its queue; and the function that is to hear of failed jobs."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from inspect import isawaitable
+from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
 
-from hostkit._values.exceptions import leaves
+from hostkit._execution.executor import scope_is_cancelled
+from hostkit._values.exceptions import has_cancellation, leaves
 from hostkit._values.functions import is_async
 from hostkit._values.text import text_of
 from hostkit.jobs._job import JobRecord
@@ -35,7 +38,10 @@ def without_own_lines(error: Exception) -> Exception:
 
 
 class FailureHook:
-    """Calls ``on_failed``: a plain function at once, an async one for one job after the other, beside the jobs."""
+    """Calls ``on_failed``: a plain function at once, an async one for one job after the other, beside the jobs.
+
+    What a plain one returns to be awaited is awaited as an async one is.
+    """
 
     def __init__(
         self, function: Callable[[JobRecord], object] | None, on_error: Callable[[BaseException, JobRecord], None]
@@ -44,7 +50,7 @@ class FailureHook:
         self._function = function
         self._is_async = is_async(function)
         self._on_error = on_error
-        self._jobs: deque[JobRecord] = deque()
+        self._jobs: deque[tuple[JobRecord, Awaitable[object] | None]] = deque()
         self._busy = False
         self._group: TaskGroup | None = None
 
@@ -58,27 +64,35 @@ class FailureHook:
         """Call it for *job*."""
         if self._function is None:
             return
+        answer: Any = None
         if not self._is_async:
             try:
-                self._function(job)
+                answer = self._function(job)
             except BaseException as error:  # noqa: BLE001  # the user's function
                 self._on_error(error, job)
-            return
-        self._jobs.append(job)
+            if not isawaitable(answer):
+                return
+        self._jobs.append((job, answer))
         if not self._busy:
             assert self._group is not None
             self._busy = True
             self._group.start_soon(self._run, self._function, name="hostkit jobs: on_failed")
 
+    def take_untold(self) -> list[JobRecord]:
+        """Take out the jobs for which it has not been called."""
+        untold = [job for job, _ in self._jobs]
+        self._jobs.clear()
+        return untold
+
     async def _run(self, function: Callable[[JobRecord], object]) -> None:
         try:
             while self._jobs:
-                job = self._jobs.popleft()
+                job, answer = self._jobs.popleft()
                 try:
-                    await function(job)  # type: ignore[misc]  # it is async
-                except anyio.get_cancelled_exc_class():
-                    raise
-                except BaseException as error:  # noqa: BLE001  # the user's function
+                    await (function(job) if answer is None else answer)  # type: ignore[misc]  # it is async
+                except BaseException as error:
+                    if has_cancellation(error) and await scope_is_cancelled():
+                        raise
                     self._on_error(error, job)
         finally:
             self._busy = False

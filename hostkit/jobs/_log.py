@@ -65,6 +65,10 @@ class JobLog:
         if self._service.detailed:
             self._service.emit(events.JobsLost(at, self._service.name, len(jobs)))
 
+    def log_untold(self, jobs: Sequence[JobRecord]) -> None:
+        """Write which failures ``on_failed`` has not heard of."""
+        self._write("WARNING", "on_failed was cancelled before it was called for {}", by_name(jobs))
+
     def log_stuck(self, jobs: Sequence[JobRecord]) -> None:
         """Write which jobs keep the queue from its end."""
         count = "1 job still runs" if len(jobs) == 1 else f"{len(jobs)} jobs still run"

@@ -9,7 +9,7 @@ from itertools import islice
 from hostkit import BackgroundService, StoppingToken
 from hostkit._values.clock import now as wall_clock
 from hostkit._values.durations import Duration
-from hostkit._values.functions import require_sync
+from hostkit._values.functions import refuse_generator, require_sync
 from hostkit._values.numbers import check_int
 from hostkit.jobs._delayed import WallClock
 from hostkit.jobs._dispatcher import Dispatcher
@@ -71,14 +71,15 @@ class JobQueue(Enqueuer, BackgroundService):
             history: How many jobs that have ended are kept in `history`, and how many failed ones in `failed`, with
                 their arguments and results.
             on_failed: Called with a job that has failed for good, in the event loop: a plain function at once, before
-                another job begins; an async one beside the jobs, for one after the other. What it raises is logged.
+                another job begins; an async one beside the jobs, for one after the other, until the queue is cancelled.
+                What it raises is logged.
             on_lost: Called at the stop with the jobs that were lost, if there are any, and awaited if it is async: the
                 place to hand them to something durable. It has the time until the host gives up, whenever it begins;
                 an error in it is a failure of the host.
             now: The wall clock, for `enqueue_at`; tests give their own.
 
         Raises:
-            TypeError: A value is of the wrong type.
+            TypeError: A value is of the wrong type, or a function has a ``yield``.
             ValueError: A number is too small.
         """
         check_int("concurrency", concurrency, 1)
@@ -88,6 +89,7 @@ class JobQueue(Enqueuer, BackgroundService):
             if function is not None and not callable(function):
                 message = f"{name} takes a function, got {function!r}"
                 raise TypeError(message)
+            refuse_generator(function, name)
         if not isinstance(drain, bool):
             message = f"drain must be true or false, got {drain!r}"
             raise TypeError(message)
