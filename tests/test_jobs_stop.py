@@ -87,6 +87,25 @@ class TestDraining:
         assert isinstance(fails_later.error, OSError)
         assert (delayed.attempts, retrying.attempts, fails_later.attempts) == (0, 1, 1)
 
+    @pytest.mark.parametrize("delayed", [True, False])
+    async def test_does_not_wait_for_what_cannot_run_any_more(self, *, delayed: bool) -> None:
+        """A job that waits for a delayed job, or for a retry, goes on at the stop: the other one is lost."""
+        queue, diary = JobQueue(retry=again(2, 3)), Diary()
+
+        async def waits() -> JobState:
+            other = await (queue.enqueue_in(100, nothing) if delayed else queue.enqueue(diary.fail, "f", 5))
+            await other.wait()
+            return other.state
+
+        async with hosted(queue):
+            job = await queue.enqueue(waits)
+            await anyio.sleep(1)
+        stopped = current_time()
+
+        assert job.result() is JobState.LOST
+        assert stopped == (1 if delayed else 5)
+        assert tally(queue) == {"succeeded": 1, "lost": 1}
+
     async def test_loses_what_is_ready_when_it_is_paused(self) -> None:
         """A queue that is paused while it is drained, by a job that fails, say, loses what is ready, and ends."""
         clerk = Clerk()

@@ -87,10 +87,14 @@ class Dispatcher:
         await self._tasks.run(token, partial(self._begin_tasks, on_stop))
 
     def close(self, *, drain: bool) -> None:
-        """Accept nothing more, and end when nothing is ready; without *drain*, or while paused, nothing is."""
+        """Accept nothing more, and end when nothing is ready; without *drain*, or while paused, nothing is.
+
+        What is delayed is lost at once: a job that is let finish may wait for it.
+        """
         self.admission.close()
         self.inbox.take_in()
         self.delayed.close()
+        self._lose(self.delayed)
         if not drain or self.paused:
             self._lose(self.executor.ready)
         self.executor.close()
@@ -334,9 +338,12 @@ class Dispatcher:
             return
         closed = self.admission.closed
         self.log.log_retry(job, None if closed else delay, now)
+        if closed:
+            self._end(job, JobState.LOST)
+            return
         job.call = None
         self.admission.begun -= 1  # it waits again, and is never refused
-        if delay > 0 or closed:
+        if delay > 0:
             self.delayed.set_state(job, JobState.RETRYING)
             self.delayed.add(job, now, delay)
         else:
