@@ -6,6 +6,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from contextvars import ContextVar
+from functools import partial
 from typing import NoReturn
 
 import anyio
@@ -70,6 +71,26 @@ async def call(pool: DaemonThreadPool, function: Callable[[], object]) -> object
 
 
 class TestOneCall:
+    async def test_may_run_an_event_loop(self) -> None:
+        """The function may run a loop of its own: its context does not name the library of the one that awaits it."""
+
+        async def answer() -> int:
+            await checkpoint()
+            return 3
+
+        pool = DaemonThreadPool("pool")
+        pool.close()
+
+        assert await call(pool, partial(anyio.run, answer)) == 3
+
+    async def test_needs_no_sniffio(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where sniffio is not installed, the context names no library."""
+        monkeypatch.delitem(sys.modules, "sniffio", raising=False)
+        pool = DaemonThreadPool("pool")
+        pool.close()
+
+        assert await call(pool, variable.get) == "default"
+
     async def test_runs_on_a_thread_of_its_own(self) -> None:
         """The function runs on a daemon thread with the call's name, in a copy of the context; the thread then ends."""
         seen: list[object] = []

@@ -170,6 +170,23 @@ class TestFromThreads:
         assert seen == ["succeeded", "note", 0]
 
     @pytest.mark.real_time
+    @pytest.mark.needs("trio")
+    @pytest.mark.parametrize("library", ["asyncio", "trio"])
+    async def test_a_job_from_another_library(self, library: str) -> None:
+        """A job that was enqueued in a loop of trio runs in a host on asyncio, and the other way round."""
+        queue = JobQueue()
+
+        async def enqueue() -> None:
+            job = await queue.enqueue(anyio.sleep, 0)
+            await job.wait()
+            job.result()
+
+        async with hosted(queue):
+            await elsewhere(partial(anyio.run, enqueue, backend=library))
+
+        assert tally(queue) == {"succeeded": 1}
+
+    @pytest.mark.real_time
     async def test_waits_from_before_the_start_in_another_loop(self) -> None:
         """Who waits for a job before the start is woken, whichever loop the queue runs in then."""
         queue = JobQueue()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
 
-from hostkit._execution.event_loop import EventLoop, TrioWaiter, new_waiter, wake
+from hostkit._execution.event_loop import EventLoop, TrioWaiter, forget_library, new_waiter, wake
 from hostkit._execution.stack import thread_line
 from hostkit._values.text import repr_of
 
@@ -66,6 +66,7 @@ class DaemonThread(Generic[T]):
         self.returned = self.abandoned = False
         self._function = function
         self._context = copy_context()
+        forget_library(self._context)
         self._on_returned = on_returned
         self._pool = pool
         self._over = False

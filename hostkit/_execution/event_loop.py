@@ -121,6 +121,16 @@ def current_task() -> object:
     return task
 
 
+def forget_library(context: Context) -> None:
+    """Have *context*, to be used where another loop or none runs, not name the library of the loop that it is from.
+
+    anyio keeps the name in a context variable of sniffio's, where that is installed.
+    """
+    sniffio = sys.modules.get("sniffio")
+    if sniffio is not None:
+        context.run(sniffio.current_async_library_cvar.set, None)
+
+
 def watch_scope() -> Callable[[], bool]:
     """Return a function that says whether this task's innermost cancel scope is the same as now.
 

@@ -11,6 +11,7 @@ from anyio.abc import TaskGroup
 from hostkit import StoppingToken
 from hostkit._execution.call import Call
 from hostkit._execution.daemon_thread import DaemonThreadPool
+from hostkit._execution.event_loop import forget_library
 from hostkit._execution.executor import Cause, Executor, Step
 from hostkit._execution.inbox import Inbox
 from hostkit._values.exceptions import classify
@@ -274,6 +275,8 @@ class Dispatcher:
         self.token.on_stop(on_stop)  # last: the stop may have come already
 
     def _put_from_outside(self, job: JobRecord, when: When, reservation: Reservation | None) -> JobRecord | None:
+        assert job.context is not None
+        forget_library(job.context)
         with self.inbox.lock:
             admitted = self.admission.admit(job, reservation)
             if admitted is job:
