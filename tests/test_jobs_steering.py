@@ -468,6 +468,16 @@ class TestThreadSafeEvent:
 
         assert EventLoop().time() == 1
 
+    async def test_a_wait_that_was_given_up_leaves_nothing_behind(self) -> None:
+        """An event that lives for long may be waited for with a timeout again and again."""
+        event = ThreadSafeEvent()
+
+        for _ in range(3):
+            with anyio.move_on_after(1):
+                await event.wait()
+
+        assert not event._waiters
+
 
 async def test_counts_always_add_up() -> None:
     """Whatever happens, the states together are what was accepted."""

@@ -203,15 +203,15 @@ class ThreadSafeEvent:
     def __init__(self) -> None:
         """Make an event that is not set."""
         self._is_set = False
-        self._lock = threading.Lock()
-        self._waiters: list[tuple[EventLoop, TrioWaiter | Future[None]]] = []
+        self._lock = threading.RLock()  # the garbage collector may end a wait while it is held
+        self._waiters: dict[TrioWaiter | Future[None], EventLoop] = {}
 
     def set(self) -> None:
         """End every wait, now and later."""
         with self._lock:
             self._is_set = True
-            waiters, self._waiters = self._waiters, []
-        for loop, waiter in waiters:
+            waiters, self._waiters = self._waiters, {}
+        for waiter, loop in waiters.items():
             if loop.in_loop:
                 wake(waiter)
             else:
@@ -223,5 +223,9 @@ class ThreadSafeEvent:
             if self._is_set:
                 return
             waiter = new_waiter()
-            self._waiters.append((EventLoop(), waiter))
-        await waiter
+            self._waiters[waiter] = EventLoop()
+        try:
+            await waiter
+        finally:
+            with self._lock:
+                self._waiters.pop(waiter, None)
