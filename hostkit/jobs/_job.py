@@ -128,7 +128,7 @@ class Job(Generic[T_co]):
         It may be awaited in any event loop.
 
         Raises:
-            JobStateError: The job itself calls this, or a task that it has started: it would wait for ever.
+            JobStateError: The job itself calls this, or a task that it has started by anyio: it would wait for ever.
         """
         if self.state in ENDED:
             await anyio.lowlevel.checkpoint()

@@ -139,7 +139,7 @@ class JobQueue(Enqueuer, BackgroundService):
         It may be awaited in any event loop. While the queue is paused, ready jobs stay ready.
 
         Raises:
-            JobStateError: A job of this queue calls it, or a task that it has started: it would wait for ever.
+            JobStateError: A job of this queue calls it, or a task that it has started by anyio: it would wait for ever.
         """
         await self._dispatcher.waits.wait_until(self._dispatcher.is_idle)
 
