@@ -298,7 +298,8 @@ class TestCutting:
 
         assert sorted(woken) == ["joined", "lost", "lost", "lost"]
 
-    async def test_a_job_that_ignores_its_cancellation(self, request: pytest.FixtureRequest) -> None:
+    @pytest.mark.parametrize("timeout", [5, 0.1])
+    async def test_a_job_that_ignores_its_cancellation(self, timeout: float, request: pytest.FixtureRequest) -> None:  # noqa: ASYNC109  # an option of the host
         """If a job goes on all the same, the host will give the queue up: the losses are told before that."""
         lines: list[str] = []
         sink = logger.add(lines.append, format="{level} {message}")
@@ -310,7 +311,7 @@ class TestCutting:
             with anyio.CancelScope(shield=True):
                 await release.wait()
 
-        builder = HostBuilder(HostOptions(log_level="WARNING"))
+        builder = HostBuilder(HostOptions(log_level="WARNING", cancellation_timeout=timeout))
         builder.add_service(queue)
         with pytest.RaisesGroup(pytest.RaisesExc(ServiceStuckError, match=r"test_jobs_stop.py:\d+ in .*deaf")):
             async with builder.build():

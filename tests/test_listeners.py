@@ -30,7 +30,7 @@ def controller(*listeners: Listener) -> LifetimeController:
     lifetime = LifetimeController()
     loop = EventLoop()
     hooks = lifetime.emit_for_service, lifetime.has_listeners, lifetime.request_exit
-    contexts = ServiceContexts(copy_context(), 0, *hooks)
+    contexts = ServiceContexts(copy_context(), 0, *hooks, 5)
     group = ServiceGroup(loop, contexts, lambda _: None)
     wakeup = Wakeup(loop.time, lambda: None)
     lifetime.begin(HostOptions(log_level="CRITICAL"), group, wakeup, lambda _: None, owns_process=False)

@@ -4,6 +4,7 @@ So a scheduler or a queue makes no line below the host's ``log_level``, knows it
 host's listeners, while the host knows nothing of runs and jobs.
 """
 
+import math
 import sys
 from collections.abc import Callable
 from contextvars import Context, ContextVar, copy_context
@@ -17,25 +18,28 @@ class ServiceContext:
     Attributes:
         name: Name of the service; empty outside a host.
         log_level: The lowest level that makes a line, as loguru numbers them: 10 is DEBUG, 20 is INFO.
+        cancellation_timeout: The host's option, in seconds.
         emit: Hands an event to the host's listeners, in its event loop; without effect outside a host.
         request_exit: Takes an error as a request to stop, with the words for what has raised it; likewise.
     """
 
-    __slots__ = ("_has_listeners", "emit", "log_level", "name", "request_exit")
+    __slots__ = ("_has_listeners", "cancellation_timeout", "emit", "log_level", "name", "request_exit")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  # one for each fact
         self,
         name: str = "",
         log_level: int = 20,
         emit: Callable[[HostEvent], None] = lambda _: None,
         has_listeners: Callable[[], bool] = lambda: False,
         request_exit: Callable[[BaseException, str], None] = lambda *_: None,
+        cancellation_timeout: float = math.inf,
     ) -> None:
         """Describe a service; without arguments, one that no host runs."""
         self.name = name
         self.log_level = log_level
         self.emit = emit
         self.request_exit = request_exit
+        self.cancellation_timeout = cancellation_timeout
         self._has_listeners = has_listeners
 
     @property
@@ -57,19 +61,20 @@ class ServiceContexts:
     context variable that it sets is found, once, and set directly.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  # likewise
         self,
         base: Context,
         log_level: int,
         emit: Callable[[HostEvent], None],
         has_listeners: Callable[[], bool],
         request_exit: Callable[[BaseException, str], None],
+        cancellation_timeout: float,
     ) -> None:
         """Make contexts that are copies of *base* otherwise; for the rest, see `ServiceContext`."""
         self._base = base
         self._variable: ContextVar[dict[str, object]] | None
         self._extra: dict[str, object]
-        self._facts = (log_level, emit, has_listeners, request_exit)
+        self._facts = (log_level, emit, has_listeners, request_exit, cancellation_timeout)
         # A process that has never imported loguru has no lines of it that a service could be named in.
         self._variable, self._extra = base.copy().run(_find_variable) if "loguru" in sys.modules else (None, {})
 

@@ -84,7 +84,7 @@ class Lifecycle:
         self.options = options
         level = LEVELS[options.log_level]
         hooks = lifetime.emit_for_service, lifetime.has_listeners, lifetime.request_exit
-        contexts = ServiceContexts(context, level, *hooks)
+        contexts = ServiceContexts(context, level, *hooks, options.cancellation_timeout)
         self.group = ServiceGroup(loop, contexts, self._on_group_broken)
         self._wakeup = Wakeup(loop.time, self._on_loop_end)
         self.steps = [[Supervisor(each, self) for each in step] for step in steps]

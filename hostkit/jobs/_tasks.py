@@ -10,7 +10,10 @@ from hostkit._config.service_context import ServiceContext, service_context
 from hostkit._values.exceptions import classify
 
 GRACE = 1.0
-"""Seconds for jobs that were cancelled to end in; then losses are reported, as `JobQueue.stop` may never be called."""
+"""Seconds for jobs that were cancelled to end in; then losses are reported, as `JobQueue.stop` may never be called.
+
+Half the host's ``cancellation_timeout`` if that is less: after it the queue is abandoned.
+"""
 
 
 class QueueTasks:
@@ -67,7 +70,8 @@ class QueueTasks:
         except anyio.get_cancelled_exc_class():
             # Nothing else does this when asyncio ends its loop and cancels each task by itself.
             workers.cancel_scope.cancel()
-            with anyio.CancelScope(shield=True), anyio.move_on_after(GRACE) as scope:
+            grace = min(GRACE, self._service.cancellation_timeout / 2)
+            with anyio.CancelScope(shield=True), anyio.move_on_after(grace) as scope:
                 await ended.wait()
             if scope.cancelled_caught:
                 self._on_stuck()
