@@ -1,6 +1,9 @@
 """What hostkit raises of its own."""
 
+import copy
 import inspect
+import pickle
+from collections.abc import Callable
 
 import pytest
 
@@ -14,6 +17,13 @@ from hostkit import (
     StartupTimeoutError,
     StopTimeoutError,
 )
+from hostkit.jobs import JobState, JobStateError, QueueClosedError, QueueFullError, RetryAfterError
+
+
+def through_pickle(error: HostkitError) -> HostkitError:
+    """Return a copy, as another process would get it."""
+    copied: HostkitError = pickle.loads(pickle.dumps(error))  # noqa: S301  # its own
+    return copied
 
 
 def test_the_tree_is_flat() -> None:
@@ -23,6 +33,31 @@ def test_the_tree_is_flat() -> None:
     assert len(errors) == 9
     assert all(inspect.isclass(error) and issubclass(error, HostkitError) for error in errors)
     assert all(HostkitError in error.__bases__ for error in errors if error is not HostkitError)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        StartupTimeoutError(["database", "web"], 2.5),
+        StopTimeoutError("web", "app.py:3 in serve"),
+        RestartLimitError("web", 6),
+        HostFailedError("host failed", [OSError(2, "gone")]),
+        RetryAfterError(30),
+        QueueFullError(7),
+        QueueClosedError("mail"),
+        JobStateError("mail", JobState.RUNNING, "it has no result"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize("copied", [copy.copy, through_pickle])
+def test_errors_travel(error: HostkitError, copied: Callable[[HostkitError], HostkitError]) -> None:
+    """A copy of an error has the same message and the same facts: it may come out of a pool of processes."""
+    error.add_note("a note")
+    other = copied(error)
+
+    assert type(other) is type(error)
+    assert str(other) == str(error)
+    assert vars(other) == vars(error)
 
 
 def test_startup_timeout_names_the_services_and_the_variable() -> None:

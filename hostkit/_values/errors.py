@@ -1,11 +1,16 @@
 """What hostkit raises of its own."""
 
 from collections.abc import Sequence
+from copyreg import __newobj__  # type: ignore[attr-defined]  # typeshed leaves it out
 from typing import Self
 
 
 class HostkitError(Exception):
     """Base of every error that hostkit raises of its own."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Be copied and pickled with message and facts: made anew, it would take the message for the facts."""
+        return __newobj__, (type(self), *self.args), self.__dict__
 
 
 class HostStateError(HostkitError):
