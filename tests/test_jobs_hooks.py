@@ -373,6 +373,25 @@ class TestWaitsForItself:
         )
         assert "none can begin: 2 x waits (numbers 1, 2); use a larger concurrency" in messages[0]
 
+    async def test_all_that_runs_again_and_again(self, records: list[dict[str, Any]]) -> None:
+        """Jobs that wait with a timeout, again and again, are named once."""
+        queue = JobQueue(concurrency=2)
+        builder = HostBuilder(HostOptions(log_level="WARNING"))
+        builder.add_service(queue)
+
+        async def polls(seconds: float) -> None:
+            job = await queue.enqueue_in(60, nothing)
+            while job.state is JobState.DELAYED:
+                with anyio.move_on_after(seconds):
+                    await job.wait()
+
+        async with builder.build():
+            await queue.enqueue(polls, 2)
+            await queue.enqueue(polls, 3)
+            await queue.join()
+
+        assert [record["message"][:25] for record in records] == ["every job that runs waits"]
+
     async def test_one_that_does_not_wait_is_enough(self, records: list[dict[str, Any]]) -> None:
         """As long as one job goes on, nothing is said."""
         queue, diary = JobQueue(concurrency=2), Diary()

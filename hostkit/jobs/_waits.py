@@ -28,6 +28,7 @@ class Waits:
         self._concurrency = concurrency
         self._on_blocked = on_blocked
         self._waiting: dict[JobRecord, int] = {}
+        self._reported: set[int] = set()
         self._idle: ThreadSafeEvent | None = None
 
     async def wait_for(self, job: JobRecord) -> None:
@@ -76,8 +77,11 @@ class Waits:
             return
         waiting = self._waiting
         waiting[job] = waiting.get(job, 0) + 1
-        if len(waiting) >= self._concurrency and waiting[job] == 1:
-            self._on_blocked(list(waiting))
+        if len(waiting) >= self._concurrency:
+            numbers = {other.id for other in waiting}
+            if numbers != self._reported:  # a wait with a timeout comes again and again
+                self._reported = numbers
+                self._on_blocked(list(waiting))
         try:
             yield
         finally:
