@@ -653,6 +653,28 @@ class TestExit:
         assert job.state is JobState.SUCCEEDED
         assert current_time() == 15
 
+    @pytest.mark.parametrize("late", [False, True])
+    async def test_also_in_a_callback(self, *, late: bool) -> None:
+        """``SystemExit`` out of an `on_stop` callback of a job is taken as if the job had raised it."""
+
+        def leave() -> None:
+            raise SystemExit(5)
+
+        async def work(stopping_token: StoppingToken) -> None:
+            if late:
+                await stopping_token.wait()
+            stopping_token.on_stop(leave)
+            await stopping_token.wait()
+
+        queue = JobQueue()
+        with pytest.raises(SystemExit) as caught:
+            async with hosted(queue):
+                job = await queue.enqueue(work)
+                await anyio.sleep(1)
+
+        assert caught.value.code == 5
+        assert job.state is JobState.SUCCEEDED
+
     async def test_also_in_a_group(self) -> None:
         """The exit may come out of a task that the job has started, where the backend lets it."""
         queue = JobQueue()

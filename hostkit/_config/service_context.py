@@ -20,7 +20,8 @@ class ServiceContext:
         log_level: The lowest level that makes a line, as loguru numbers them: 10 is DEBUG, 20 is INFO.
         cancellation_timeout: The host's option, in seconds.
         emit: Hands an event to the host's listeners, in its event loop; without effect outside a host.
-        request_exit: Takes an error as a request to stop, with the words for what has raised it; likewise.
+        request_exit: Takes an error as a request to stop, with the words for what has raised it; from any thread, and
+            likewise without effect.
     """
 
     __slots__ = ("_has_listeners", "cancellation_timeout", "emit", "log_level", "name", "request_exit")

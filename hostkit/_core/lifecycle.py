@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context
+from functools import partial
 from inspect import CORO_CREATED, getcoroutinestate
 from typing import Protocol
 
@@ -83,7 +84,7 @@ class Lifecycle:
         self.loop = loop = EventLoop()
         self.options = options
         level = LEVELS[options.log_level]
-        hooks = lifetime.emit_for_service, lifetime.has_listeners, lifetime.request_exit
+        hooks = lifetime.emit_for_service, lifetime.has_listeners, self._request_exit
         contexts = ServiceContexts(context, level, *hooks, options.cancellation_timeout)
         self.group = ServiceGroup(loop, contexts, self._on_group_broken)
         self._wakeup = Wakeup(loop.time, self._on_loop_end)
@@ -286,6 +287,10 @@ class Lifecycle:
             return
         self.group.report_broken_group()
         self.lifetime.fail(failure)
+
+    def _request_exit(self, error: BaseException, source: str) -> None:
+        """Take an exit out of what a service runs, in any thread."""
+        self.loop.call_soon(partial(self.lifetime.request_exit, error, source))
 
     def _on_group_broken(self, error: Exception) -> None:
         self.lifetime.fail(error)

@@ -92,8 +92,10 @@ class JobLog:
         self._write("WARNING", message, job.name, job=job)
 
     def log_callback_error(self, job: AnyJob, error: BaseException) -> None:
-        """Write what an ``on_stop`` callback of a job has raised."""
+        """Write what an ``on_stop`` callback of a job has raised; an exit is taken as if the job had raised it."""
         self._write("ERROR", "on_stop callback of job {} failed: {}", job.name, repr_of(error), job=job, error=error)
+        if isinstance(error, SystemExit | KeyboardInterrupt):
+            self._service.request_exit(error, f"an on_stop callback of job {job.name!r}")
 
     def _write(
         self,
