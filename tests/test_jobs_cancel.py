@@ -4,7 +4,7 @@ import anyio
 import pytest
 from job_hosts import ClumsyError, Diary, again, clumsy, hosted, states, tally
 
-from hostkit.jobs import JobQueue, JobState
+from hostkit.jobs import JobQueue, JobState, Retry
 
 
 async def nothing() -> None:
@@ -156,6 +156,25 @@ async def test_is_not_retried() -> None:
 
     assert (job.state, job.attempts) == (JobState.CANCELLED, 1)
     assert isinstance(job.error, ClumsyError)
+
+
+async def test_by_its_own_backoff() -> None:
+    """The backoff of a job may cancel it instead of a further run."""
+    queue, diary = JobQueue(), Diary()
+    cancelled: list[bool] = []
+
+    def give_up(_: int) -> float:
+        cancelled.append(job.cancel())
+        return 1
+
+    async with hosted(queue):
+        job = await queue.with_options(retry=Retry(attempts=3, backoff=give_up)).enqueue(diary.fail)
+        await queue.join()
+        await anyio.sleep(5)
+
+    assert cancelled == [True]
+    assert (job.state, job.attempts) == (JobState.CANCELLED, 1)
+    assert tally(queue) == {"cancelled": 1}
 
 
 async def test_a_group_of_errors_that_comes_of_it_is_kept() -> None:

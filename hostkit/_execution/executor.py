@@ -166,13 +166,15 @@ class Executor(Generic[T]):
         runner = self._suspended.get(work)
         return None if runner is None else runner.handle.coro
 
-    def cancel(self, work: T) -> None:
-        """Cancel *work* if it runs, and the task with it."""
+    def cancel(self, work: T) -> bool:
+        """Cancel *work* if it runs, and the task with it; return False if it does not."""
         leader = self._leader
         runner = leader if leader is not None and leader.work is work else self._suspended.get(work)
-        if runner is not None:
-            runner.retired = True
-            runner.handle.cancel()
+        if runner is None:
+            return False
+        runner.retired = True
+        runner.handle.cancel()
+        return True
 
     # Inside.
 

@@ -316,8 +316,9 @@ class Dispatcher:
 
     def _cancel(self, job: JobRecord) -> None:
         if job.state is RUNNING:
-            if job.call is None or not job.call.cancel_thread():
-                self.executor.cancel(job)
+            in_thread = job.call is not None and job.call.cancel_thread()
+            if not in_thread and not self.executor.cancel(job):
+                self._end(job, JobState.CANCELLED)  # its run has failed, and its backoff is being asked
         elif job.state not in ENDED:
             if job.state is WAITING:
                 self._cancelled_in_ready += 1
@@ -336,6 +337,8 @@ class Dispatcher:
         except BaseException as broken:  # noqa: BLE001  # the user's backoff
             add_note(error, f"not retried, as its backoff failed: {repr_of(broken)}")
             delay = None
+        if job.state is not RUNNING:
+            return
         if delay is None:
             self._end(job, JobState.FAILED, error.__traceback__)
             self.log.log_failure(job, now)
