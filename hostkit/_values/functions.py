@@ -193,4 +193,5 @@ def is_generator(function: object) -> bool:
 def _called(function: object) -> tuple[object, object]:
     while isinstance(function, partial):
         function = function.func
-    return function, getattr(function, "__call__", None)  # noqa: B004  # the method itself is wanted
+    # The method itself is wanted, and of a class it is that of its objects.
+    return function, None if isinstance(function, type) else getattr(function, "__call__", None)  # noqa: B004
