@@ -25,7 +25,7 @@ def lines() -> Iterator[list[str]]:
     logger.remove(sink)
 
 
-def controller(*listeners: Listener) -> LifetimeController:
+def controller(*listeners: Listener, log_level: str = "CRITICAL") -> LifetimeController:
     """Return the lifetime of a host that starts, with *listeners*; its own lines are left out."""
     lifetime = LifetimeController()
     loop = EventLoop()
@@ -33,7 +33,7 @@ def controller(*listeners: Listener) -> LifetimeController:
     contexts = ServiceContexts(copy_context(), 0, *hooks, 5)
     group = ServiceGroup(loop, contexts, lambda _: None)
     wakeup = Wakeup(loop.time, lambda: None)
-    lifetime.begin(HostOptions(log_level="CRITICAL"), group, wakeup, lambda _: None, owns_process=False)
+    lifetime.begin(HostOptions(log_level=log_level), group, wakeup, lambda _: None, owns_process=False)
     for listener in listeners:
         lifetime.add_listener(listener)
     return lifetime
@@ -107,6 +107,25 @@ async def test_an_exit_does_not_stop_the_events(lines: list[str]) -> None:
     assert [event for event in heard if not isinstance(event, StopRequested)] == [STARTED, STOPPED]
     assert (lifetime.stop_reason, lifetime.exit_code) == ("a listener raised SystemExit(7)", 7)
     assert len(lines) == 1
+
+
+async def test_an_interrupt_of_a_log_line_does_not_stop_the_events() -> None:
+    """Ctrl-C that comes while a line of the host's is written costs that line alone, and is a stop request."""
+    heard: list[HostEvent] = []
+    interrupts = [KeyboardInterrupt()]
+
+    def interrupted(_: object) -> None:
+        if interrupts:
+            raise interrupts.pop()
+
+    lifetime = controller(heard.append, log_level="INFO")
+    sink = logger.add(interrupted, catch=False)
+    lifetime.emit(STARTED)
+    lifetime.emit(STOPPED)
+    logger.remove(sink)
+
+    assert [event for event in heard if not isinstance(event, StopRequested)] == [STARTED, STOPPED]
+    assert lifetime.stop_reason == "a listener raised KeyboardInterrupt()"
 
 
 async def test_a_listener_that_is_taken_back_hears_no_more() -> None:

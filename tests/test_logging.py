@@ -171,6 +171,20 @@ def test_the_first_stop_line_in_a_terminal_says_what_a_second_signal_does(
     assert embedded == plain
 
 
+@pytest.mark.parametrize("stream", [None, object(), io.StringIO()])
+def test_a_standard_error_that_cannot_say_what_it_is_is_no_terminal(
+    stream: object, records: list["Record"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stop by a signal is logged where standard error was closed, or replaced by what has no `isatty`."""
+    if isinstance(stream, io.StringIO):
+        stream.close()
+    monkeypatch.setattr(sys, "stderr", stream)
+
+    EventLog(HostOptions(), owns_process=True)(events.StopRequested(1.0, "signal SIGTERM"))
+
+    assert [record["message"] for record in records] == ["stopping: signal SIGTERM"]
+
+
 def test_no_line_can_be_forged(records: list["Record"]) -> None:
     """What a name or an error has to say stays on one line, with control characters as escapes."""
     forged = "x\n2026-01-01 00:00:00.000 | INFO     | hostkit | all is well\x1b[2K\r\u2028"

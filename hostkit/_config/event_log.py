@@ -1,6 +1,5 @@
 """Log lines made of a host's events."""
 
-import sys
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import cast
@@ -10,6 +9,7 @@ from hostkit._config.logging import LEVELS, log
 from hostkit._config.options import HostOptions
 from hostkit._values.errors import RestartLimitError
 from hostkit._values.repeats import Repeat, Repeats
+from hostkit._values.standard_error import is_terminal
 from hostkit._values.text import printable, repr_of, text_of
 
 LOOP_ENDED, WAIT_CANCELLED = "event loop ended", "the task that waits for the host was cancelled"
@@ -117,7 +117,7 @@ class EventLog:
     def _hint(self, event: events.HostEvent) -> str:
         """Return what a further signal does, for a person who has stopped the host in a terminal."""
         reason = getattr(event, "reason", "")
-        if not (self._owns_process and reason.startswith("signal ") and sys.stderr is not None and sys.stderr.isatty()):
+        if not (self._owns_process and reason.startswith("signal ") and is_terminal()):
             return ""
         again = "a second Ctrl-C" if reason == "signal SIGINT" else "a second signal"
         effect = "ends the delay" if isinstance(event, events.StopAnnounced) else "cancels everything at once"

@@ -374,11 +374,11 @@ class LifetimeController(HostLifetime):
         self._emitting = True
         while waiting:
             event = waiting.popleft()
-            self._event_log(event)
-            for (listener,) in self.listeners:
+            listeners: tuple[tuple[Listener], ...] = ((self._event_log,), *self.listeners)
+            for (listener,) in listeners:
                 try:
                     listener(event)
-                except BaseException as error:  # noqa: BLE001  # the user's: logged, and kept as a listener
+                except BaseException as error:  # noqa: BLE001  # logged, and kept as a listener
                     log_error("listener {} failed on {}", listener, event, error=error)
                     self.on_hook_error(error, "a listener")
         self._emitting = False

@@ -15,6 +15,14 @@ def error_descriptor() -> int | None:
     return None
 
 
+def is_terminal() -> bool:
+    """Return whether standard error is a terminal; what is closed or cannot say, as an app's own object, is none."""
+    try:
+        return sys.stderr.isatty()
+    except Exception:  # noqa: BLE001  # whatever the app has put there
+        return False
+
+
 def is_journal() -> bool:
     """Return whether standard error goes to systemd's journal, which has a time and a priority for every line."""
     descriptor, journal = error_descriptor(), os.environ.get("JOURNAL_STREAM")
