@@ -83,6 +83,20 @@ def test_runs_a_target(directory: Path, target: str) -> None:
     assert "stopping: signal SIGTERM" in outcome.errors
 
 
+def test_a_handler_of_the_target_gives_way(directory: Path) -> None:
+    """A handler that a module installs when it is imported is replaced, as `Host.run` would in that module."""
+    source = f"import signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(9))\n{APP}"
+    (directory / "handles.py").write_text(source, encoding="utf-8")
+
+    with Child(sys.executable, "-m", "hostkit", "run", "handles", cwd=directory, apart=True) as child:
+        child.reads("started 1 service")
+        child.send(signal.SIGTERM)
+        outcome = child.ends()
+
+    assert outcome.code == 0
+    assert "stopping: signal SIGTERM" in outcome.errors
+
+
 def test_flags_win_over_the_environment(directory: Path) -> None:
     """Flags win over variables, and reach a host that was built when its module was imported."""
     arguments = [sys.executable, "-m", "hostkit", "run", "app", "--shutdown-timeout", "9", "--application-name", "shop"]

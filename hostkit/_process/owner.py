@@ -113,6 +113,7 @@ class _Ownership:
         self._logs = configure_logging
         if in_main_thread():
             self._signals.on_dump(options.dump_signal, self.dump)
+            self._signals.take_back()  # what the target has taken while it was loaded
         if configure_logging:
             configure(options)
 
