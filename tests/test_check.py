@@ -1,5 +1,6 @@
 """`Host.check`: whether the services are well."""
 
+from asyncio import CancelledError
 from collections.abc import Mapping
 from datetime import timedelta
 
@@ -24,7 +25,7 @@ from hostkit import (
 class Checked(HostedService):
     """A service with an answer."""
 
-    def __init__(self, error: Exception | None = None, delay: float = 0) -> None:
+    def __init__(self, error: BaseException | None = None, delay: float = 0) -> None:
         self.error = error
         self.delay = delay
 
@@ -49,6 +50,34 @@ async def test_checks_are_asked_side_by_side() -> None:
     assert results["b"] is error
     assert isinstance(results["c"], TimeoutError)
     assert str(results["c"]) == "check() of service 'c' took longer than 3 s"
+
+
+@pytest.mark.parametrize("error", [SystemExit(4), KeyboardInterrupt(), GeneratorExit(), CancelledError()])
+async def test_whatever_ends_a_check_is_its_answer(error: BaseException) -> None:
+    """A check that awaits what other code has cancelled is not well; nor is one that would leave the process."""
+    host, _ = build(Checked(error), Checked(delay=1))
+
+    results: Mapping[str, Exception | None] = {}
+    async with host:
+        results = await host.check()
+
+    problem = results["a"]
+    assert isinstance(problem, HostStateError)
+    assert str(problem) == f"check() of service 'a' raised {error!r}"
+    assert problem.__cause__ is error
+    assert results["b"] is None
+
+
+async def test_the_caller_of_the_checks_may_be_cancelled() -> None:
+    """A cancellation of the caller ends the checks, and is no answer."""
+    host, _ = build(Checked(delay=100))
+
+    async with host:
+        with anyio.move_on_after(2) as scope:
+            await host.check(timeout=50)
+
+    assert scope.cancelled_caught
+    assert anyio.current_time() == 2
 
 
 async def test_a_service_without_a_check_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -234,7 +234,8 @@ class Host:
 
         A service that is not running as it should (not started or not ready yet, failed, its failure ignored or not, to
         be restarted, stalled, abandoned) is not asked: it has a `HostStateError` that says so. One that has returned,
-        which was fine, is well.
+        which was fine, is well. A check that is cancelled by other code, or raises no `Exception`, such as a
+        ``SystemExit``, has a `HostStateError` as well.
 
         Args:
             timeout: How long each may take, in seconds or as a `timedelta`; one that takes longer has a `TimeoutError`.

@@ -1,5 +1,6 @@
 """Looks at a host and its services: what they are doing, and whether they are well."""
 
+import math
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from types import MappingProxyType
@@ -17,7 +18,7 @@ from hostkit._values import clock
 from hostkit._values.errors import HostStateError
 from hostkit._values.restart import Restart
 from hostkit._values.states import HostState, ServiceState
-from hostkit._values.text import text_of, to_json_ready
+from hostkit._values.text import repr_of, text_of, to_json_ready
 
 
 def host_status(
@@ -117,6 +118,11 @@ async def check_all(
                 await service.check()
         except Exception as error:  # noqa: BLE001  # the answer
             answers[name] = error
+        except BaseException as error:
+            if anyio.current_effective_deadline() == -math.inf:
+                raise  # the caller is cancelled, not what the check awaits
+            answers[name] = problem = HostStateError(f"check() of service {name!r} raised {repr_of(error)}")
+            problem.__cause__ = error
 
     async with anyio.create_task_group() as group:
         for supervisor in () if lifecycle is None else lifecycle.supervisors.values():
