@@ -104,6 +104,24 @@ def test_a_stopped_host_starts_again() -> None:
     assert puppet.calls == ["start", "execute", "stop"] * 2
 
 
+@pytest.mark.parametrize("method", ["stop", "wait", "restart", "check"])
+def test_is_not_awaited_in_another_event_loop(method: str) -> None:
+    """The host's async methods belong into its own loop; elsewhere they change nothing, until it has ended."""
+    host, _ = build(Puppet())
+    arguments = ("a",) if method == "restart" else ()
+
+    with host.start_in_thread() as thread:
+        with pytest.raises(HostStateError, match=rf"{method}\(\) in another event loop .* use HostThread.call\(\)"):
+            anyio.run(getattr(host, method), *arguments)
+        state, healthy = host.lifetime.state, host.status().healthy
+        thread.call(host.check)
+    anyio.run(host.stop)
+
+    assert state is HostState.STARTED
+    assert healthy
+    assert host.lifetime.stop_reason == "HostThread.stop() was called"
+
+
 def test_a_backend_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error says which extra is missing."""
     host, _ = build(Puppet(), options=HostOptions(backend="trio"))

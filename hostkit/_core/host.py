@@ -129,8 +129,10 @@ class Host:
         Raises:
             HostFailedError: The host has failed, in its start, its run or its stop.
             HostStateError: A service of this host awaits it; the stop is requested all the same, but only
-                ``lifetime.request_stop()`` does not wait for the one that calls it.
+                ``lifetime.request_stop()`` does not wait for the one that calls it. Or the host runs in another event
+                loop: see `HostThread.call`.
         """
+        self._refuse_other_loop("stop()")
         self.lifetime.request_stop(reason)
         lifecycle = self._runner.lifecycle
         if lifecycle is not None:
@@ -142,12 +144,14 @@ class Host:
 
         Raises:
             HostFailedError: The host has failed.
-            HostStateError: The host was never started, or a service of this host awaits it.
+            HostStateError: The host was never started, a service of this host awaits it, or the host runs in another
+                event loop.
         """
         lifecycle = self._runner.lifecycle
         if lifecycle is None:
             message = "wait() before start(): the host has not been started"
             raise HostStateError(message)
+        self._refuse_other_loop("wait()")
         self._runner.refuse_own_service("wait()")
         await lifecycle.ended.wait()
         self._runner.raise_outcome()
@@ -186,10 +190,11 @@ class Host:
 
         Raises:
             ValueError: There is no service of that name.
-            HostStateError: The host is not started, or began to stop meanwhile; or the service awaits this itself, or
-                has ended again before it was ready.
+            HostStateError: The host is not started, or began to stop meanwhile, or runs in another event loop; or the
+                service awaits this itself, or has ended again before it was ready.
         """
         supervisor = self._runner.supervisor(name)
+        self._refuse_other_loop("restart()")
         self._runner.refuse_own_service("restart()", supervisor)
         assert self._runner.lifecycle is not None
         await self._runner.lifecycle.restart(supervisor)
@@ -244,11 +249,13 @@ class Host:
             For each service, in start order, what is wrong with it, or None.
 
         Raises:
+            HostStateError: The host runs in another event loop.
             TypeError: *timeout* is no duration.
             ValueError: *timeout* is negative or NaN.
         """
         from hostkit._core.snapshot import check_all
 
+        self._refuse_other_loop("check()")
         return await check_all(self._runner.registrations, self._runner.lifecycle, to_seconds(timeout, "timeout"))
 
     def start_in_thread(self) -> "HostThread":
@@ -263,6 +270,14 @@ class Host:
         from hostkit._process.host_thread import HostThread
 
         return HostThread(self._runner, self.start)
+
+    def _refuse_other_loop(self, method: str) -> None:
+        """Refuse a call in another event loop than the one in which the host runs: it would wait in vain."""
+        lifecycle = self._runner.lifecycle
+        if lifecycle is None or lifecycle.ended.is_set() or lifecycle.token == anyio.lowlevel.current_token():
+            return
+        message = f"{method} in another event loop than the host's; for a host on a thread, use HostThread.call()"
+        raise HostStateError(message)
 
     @asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[None]:

@@ -46,6 +46,7 @@ class Lifecycle:
     Attributes:
         lifetime: The host's lifetime, which this lifecycle drives.
         loop: The event loop in which it runs.
+        token: anyio's token of that loop.
         group: The tasks of the services.
         steps: The services, step by step in start order.
         supervisors: The same by name.
@@ -82,6 +83,7 @@ class Lifecycle:
         """
         self.lifetime = lifetime
         self.loop = loop = EventLoop()
+        self.token = anyio.lowlevel.current_token()
         self.options = options
         level = LEVELS[options.log_level]
         hooks = lifetime.emit_for_service, lifetime.has_listeners, self._request_exit
