@@ -1,5 +1,6 @@
 """A host on a thread of its own, for synchronous apps and scripts."""
 
+import asyncio
 import os
 import re
 import signal
@@ -157,6 +158,59 @@ class TestCall:
         with host.start_in_thread() as thread, pytest.raises(PuppetError):
             thread.call(fail)
 
+    @pytest.mark.parametrize("backend", BACKENDS)
+    @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
+    def test_an_exit_is_the_callers(self, backend: Backend, kind: type[BaseException]) -> None:
+        """What would end the process is raised in the thread that calls; the host goes on."""
+
+        async def leave() -> None:
+            raise kind
+
+        host, _ = build(Puppet(), options=HostOptions(log_level="CRITICAL", backend=backend))
+
+        with host.start_in_thread() as thread:
+            with pytest.raises(kind):
+                thread.call(leave)
+            doubled = thread.call(double, 21)
+
+        assert doubled == 42
+        assert host.lifetime.stop_reason == "HostThread.stop() was called"
+
+    def test_what_other_code_has_cancelled_is_an_error(self) -> None:
+        """A cancellation is nothing that a synchronous caller could take."""
+
+        async def await_cancelled_task() -> None:
+            task = asyncio.create_task(asyncio.sleep(60))
+            task.cancel()
+            await task
+
+        host, _ = build(Puppet())
+
+        with (
+            host.start_in_thread() as thread,
+            pytest.raises(HostStateError, match="or other code has cancelled what it awaits"),
+        ):
+            thread.call(await_cancelled_task)
+
+    def test_refuses_when_the_loop_was_ended(self) -> None:
+        """Where a task of the app's own has raised an exit, asyncio ends the loop, and there is nothing to call."""
+
+        async def leave() -> None:
+            raise SystemExit(5)
+
+        async def spawn() -> None:
+            tasks.append(asyncio.create_task(leave()))
+
+        host, _ = build(Puppet(), options=HASTY)
+        tasks: list[asyncio.Task[None]] = []
+
+        thread = host.start_in_thread()
+        thread.call(spawn)
+        thread.stop()
+
+        with pytest.raises(HostStateError, match="call\\(\\) after the end"):
+            thread.call(double, 1)
+
     def test_refuses_a_function_that_is_not_async(self) -> None:
         """A synchronous function would block the event loop."""
         host, _ = build(Puppet())
@@ -237,9 +291,10 @@ class TestCallsAtTheEnd:
         async with anyio.create_task_group() as group:
             group.start_soon(calls.close, 5)
             await anyio.sleep(1)
-            with pytest.raises(HostStateError, match="the host ended during the call"):
-                await calls.run(anyio.sleep_forever)
+            _, error = await calls.run(anyio.sleep_forever)
 
+        assert isinstance(error, HostStateError)
+        assert str(error).startswith("the host ended during the call")
         assert anyio.current_time() == 1
 
     async def test_one_that_ignores_its_cancellation_is_left(self) -> None:

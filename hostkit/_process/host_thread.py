@@ -29,6 +29,7 @@ Arguments = TypeVarTuple("Arguments")
 
 # So much later than the host's own deadlines its event loop must be blocked.
 MARGIN = 1.0
+AFTER_END = "call() after the end: the host has ended"
 
 
 class HostThread:
@@ -69,8 +70,8 @@ class HostThread:
         """Run an async function in the host's event loop, and return its result or raise its error.
 
         Raises:
-            HostStateError: The host has ended, before the call or during it, this is its own event loop, or the process
-                was forked.
+            HostStateError: The host has ended, before the call or during it, other code has cancelled what the function
+                awaits, this is its own event loop, or the process was forked.
             TypeError: *function* is not async.
         """
         self._require_outside("call()", "await the function there")
@@ -78,7 +79,13 @@ class HostThread:
             message = f"call() takes an async function, got {function!r}"
             raise TypeError(message)
         self._calls.announce()
-        return from_thread.run(self._calls.run, function, *args, token=self._loop)
+        try:
+            results, error = from_thread.run(self._calls.run, function, *args, token=self._loop)
+        except anyio.RunFinishedError:  # a task of the app's own has ended the loop
+            raise HostStateError(AFTER_END) from None
+        if results:
+            return results[0]
+        raise error
 
     def stop(self) -> None:
         """Stop the host and wait until it has ended; any number of times.
@@ -187,31 +194,36 @@ class _Calls:
         """
         with self._lock:
             if self._none_left is not None:
-                message = "call() after the end: the host has ended"
-                raise HostStateError(message)
+                raise HostStateError(AFTER_END)
             self._count += 1
 
-    async def run(self, function: Callable[[Unpack[Arguments]], Coroutine[Any, Any, T]], *args: *Arguments) -> T:
-        """Run *function*, in the loop.
+    async def run(
+        self, function: Callable[[Unpack[Arguments]], Coroutine[Any, Any, T]], *args: *Arguments
+    ) -> tuple[list[T], BaseException]:
+        """Run *function*, in the loop; return its result, or none and what the caller is to raise.
 
-        Raises:
-            HostStateError: The host has ended meanwhile.
+        Raised here, an exit would end the loop, and the host with it.
         """
+        message = "the host ended during the call, or other code has cancelled what it awaits"
+        error: BaseException = HostStateError(message)
         scope = anyio.CancelScope()
         self._scopes.add(scope)
         if self._none_left is not None:
             scope.cancel()
         try:
             with scope:
-                return await function(*args)
+                return [await function(*args)], error
+        except anyio.get_cancelled_exc_class():
+            pass
+        except BaseException as raised:  # noqa: BLE001  # the caller's
+            error = raised
         finally:
             self._scopes.discard(scope)
             with self._lock:
                 self._count -= 1
                 if self._none_left is not None and not self._count:
                     self._none_left.set()
-        message = "the host ended during the call"
-        raise HostStateError(message)
+        return [], error
 
     async def close(self, timeout: float) -> None:  # noqa: ASYNC109  # it gives up, and raises nothing
         """Let no further call in, cancel those that are there, and wait for them, in the loop."""
