@@ -74,7 +74,8 @@ def run(target: object, argv: Sequence[str] | None = None) -> None:
 
 def _run(target: str | Target, arguments: Sequence[str], program: str) -> None:
     # Before the user's module is imported, which may take long: PID 1 would lose a signal without a handler.
-    with Signals(to_the_end=True) as signals:
+    # The command ends with its host; a script that has called run() may go on.
+    with Signals(to_the_end=isinstance(target, str)) as signals:
         signals.on_dump(default_dump_signal(), _show_loading)
         try:
             flags, arguments = split_flags(arguments)

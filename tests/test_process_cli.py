@@ -137,6 +137,17 @@ def test_a_script_takes_the_same_flags(directory: Path) -> None:
     assert outcome.output == ["logs 5 20"]
 
 
+def test_a_script_that_goes_on_has_its_signals_back(directory: Path) -> None:
+    """When `hostkit.cli.run` has returned, a signal ends the script, as after `Host.run`."""
+    source = "from hostkit import HostBuilder\nfrom hostkit.cli import run\nimport signal\nrun(HostBuilder())\n"
+    (directory / "goes_on.py").write_text(f"{source}signal.raise_signal(signal.SIGTERM)\n", encoding="utf-8")
+
+    with Child(sys.executable, "goes_on.py", cwd=directory, apart=True) as child:
+        outcome = child.ends()
+
+    assert outcome.code == -signal.SIGTERM
+
+
 def test_reports_all_wrong_settings_at_once(directory: Path) -> None:
     """Every wrong variable is named with its value, in a line each, with exit code 2 and no traceback."""
     outcome = hostkit(

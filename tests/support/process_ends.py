@@ -6,6 +6,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import anyio
@@ -429,10 +430,10 @@ def chatty(backend: str) -> None:
 
 @case
 def after_the_end(backend: str) -> None:
-    """Send itself signals when the host has stopped, before the interpreter is gone."""
+    """Send itself signals when the host of the command has stopped, before the interpreter is gone."""
     import atexit
 
-    from hostkit.cli import run
+    from hostkit.cli import main
 
     def late() -> None:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
@@ -446,7 +447,9 @@ def after_the_end(backend: str) -> None:
     async def ends() -> None:
         """End at once, and the host with it."""
 
-    run(builder, [])
+    module = sys.modules["ends_at_once"] = ModuleType("ends_at_once")
+    vars(module)["builder"] = builder
+    main(["run", "ends_at_once"])
     late()
 
 
