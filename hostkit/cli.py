@@ -9,7 +9,7 @@ from hostkit._command.target import Target, load, make_host
 from hostkit._config.options import WrongSettingsError, default_dump_signal
 from hostkit._config.outside import asks_for_help
 from hostkit._core.host import runner_of
-from hostkit._process.owner import require_backend
+from hostkit._process.owner import loading_target, refuse_while_loading, require_backend
 from hostkit._process.owner import run as run_process
 from hostkit._process.signals import Signals
 from hostkit._values.errors import HostStateError, LoadError
@@ -67,7 +67,9 @@ def run(target: object, argv: Sequence[str] | None = None) -> None:
 
     Raises:
         SystemExit: As for `main`.
+        LoadError: It is called in a module that the command line loads as its target.
     """
+    refuse_while_loading()
     arguments = list(sys.argv[1:] if argv is None else argv)
     _run(Target(target, None), arguments, sys.argv[0] if sys.argv else "python")
 
@@ -97,8 +99,9 @@ def _show(name: str, arguments: Sequence[str]) -> None:
 
 def _host_of(target: str | Target, arguments: Sequence[str], program: str, more_help: str = "") -> Host:
     try:
-        loaded = load(target) if isinstance(target, str) else target
-        return make_host(loaded, arguments, program)
+        with loading_target():
+            loaded = load(target) if isinstance(target, str) else target
+            return make_host(loaded, arguments, program)
     except SystemExit as leaving:
         if not leaving.code and asks_for_help(arguments):  # the flags of the target have been shown
             sys.stdout.write(more_help)

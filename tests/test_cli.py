@@ -129,6 +129,23 @@ def test_refuses_in_one_line(arguments: list[str], words: str, capfd: Output) ->
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
 
 
+@pytest.mark.parametrize("command", ["run", "show"])
+@pytest.mark.parametrize(
+    "line", ["host.run()", "import asyncio; asyncio.run(host.run_async())", "import hostkit.cli; hostkit.cli.run(host)"]
+)
+def test_a_target_that_runs_its_host_is_told_what_to_do(command: str, line: str, folder: Path, capfd: Output) -> None:
+    """Loading a target starts nothing: a module that would run its host when it is imported is refused."""
+    (folder / "runs.py").write_text(f"{HOST}{line}\n")
+
+    with pytest.raises(SystemExit) as caught:
+        cli.main([command, "runs.py"])
+
+    output, errors = capfd.readouterr()
+    assert caught.value.code == 2
+    assert errors == 'hostkit: the target runs a host while it is loaded; put that under if __name__ == "__main__":\n'
+    assert output == ""
+
+
 def test_refuses_all_wrong_values_together(capfd: Output, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wrong flags and variables are named together, a line each."""
     monkeypatch.setenv("HOSTKIT_LOG_FORMAT", "xml")

@@ -69,6 +69,7 @@ class Host:
                 `SystemExit` or `KeyboardInterrupt` comes out as it is.
             HostStateError: It was run before, or not in the main thread, or an event loop is running, or another host
                 owns the process.
+            LoadError: It is called in a module that the command line loads as its target.
         """
         from hostkit._process import owner
 
@@ -82,6 +83,7 @@ class Host:
 
         Raises:
             HostStateError: It was run before, or another host owns the process.
+            LoadError: As for `run`.
         """
         from hostkit._process import owner
 

@@ -1,7 +1,8 @@
 """A host that owns its process: signals, logging, the watchdog and the exit code."""
 
 import os
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Self
@@ -18,7 +19,7 @@ from hostkit._process.leave import BLOCKED_EXIT_CODE, FLUSH_TIMEOUT, STUCK_EXIT_
 from hostkit._process.leftover_threads import Threads
 from hostkit._process.signals import Signals, in_main_thread, wake_loop
 from hostkit._process.watchdog import Watchdog
-from hostkit._values.errors import HostStateError, ServiceStuckError
+from hostkit._values.errors import HostStateError, LoadError, ServiceStuckError
 from hostkit._values.exceptions import exit_code_of
 from hostkit._values.standard_error import write_error
 from hostkit._values.states import ServiceState
@@ -64,12 +65,31 @@ async def run_async(host: "HostRunner", *, configure_logging: bool) -> int:
     return host.lifetime.exit_code
 
 
+@contextmanager
+def loading_target() -> Iterator[None]:
+    """Refuse, meanwhile, what a target of the command line runs itself: it has to make a host, and no more."""
+    _Ownership.loading = os.getpid()
+    try:
+        yield
+    finally:
+        _Ownership.loading = 0
+
+
+def refuse_while_loading() -> None:
+    """Raise a `LoadError` if a target of the command line is being loaded."""
+    if _Ownership.loading == os.getpid():
+        message = 'the target runs a host while it is loaded; put that under if __name__ == "__main__":'
+        raise LoadError(message)
+
+
 class _Ownership:
     """What a host holds of the process while it owns it; there is one owner at a time."""
 
     _owned = 0  # the process that has an owner: a fork has none yet
+    loading = 0  # likewise, the process that loads a target
 
     def __init__(self, host: "HostRunner", signals: Signals | None) -> None:
+        refuse_while_loading()
         if _Ownership._owned == os.getpid():
             message = (
                 "another host owns this process already, and takes its signals; "
