@@ -439,7 +439,7 @@ def test_a_text_line_cannot_be_forged(tmp_path: Path) -> None:
 
 
 def test_no_json_line_is_lost(tmp_path: Path) -> None:
-    """Whatever is bound to a line, there is one, and it is valid JSON."""
+    """Whatever is bound to a line, there is one, it is valid JSON, and has the message in full."""
     code = """
         import logging, math, sys
         from loguru import logger
@@ -458,7 +458,7 @@ def test_no_json_line_is_lost(tmp_path: Path) -> None:
         for _ in range(100_000):
             deep = {"deeper": deep}
         for value in ({(1, 2): "tuple"}, circular, Rude(), deep, math.nan, [math.inf], {1, 2}, b"x"):
-            logger.bind(value=value).info("line")
+            logger.bind(value=value).info("line " * 1000)
         logging.getLogger("library").warning("with %s", "extra", extra={"order": 17})
         logging.getLogger("library").warning("wrong %d", "arguments")
         class Notes(Exception):
@@ -474,7 +474,7 @@ def test_no_json_line_is_lost(tmp_path: Path) -> None:
     lines = run_code(tmp_path, code)
 
     found = [json.loads(line, parse_constant=pytest.fail) for line in lines if line.startswith("{")]
-    assert [line["message"] for line in found[:-1]] == ["line"] * 8 + ["with extra"]
+    assert [line["message"] for line in found[:-1]] == ["line " * 1000] * 8 + ["with extra"]
     # Python itself has shown such an error since 3.13.
     assert found[-1]["message"] in ("failed", "failed (its traceback cannot be logged)")
     values = [line.get("value") for line in found]

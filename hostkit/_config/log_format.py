@@ -91,7 +91,11 @@ def json_line(record: "Record") -> str:
     try:
         return json.dumps(line, default=_fallback, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
-        return json.dumps({str(key): to_json_ready(value, DEEPEST) for key, value in line.items()})
+        # Text is no trouble, and the message and the traceback are wanted in full.
+        ready = (
+            (key, value if isinstance(value, str) else to_json_ready(value, DEEPEST)) for key, value in line.items()
+        )
+        return json.dumps({str(key): value for key, value in ready})
 
 
 def traceback_of(error: BaseException) -> str:
