@@ -483,6 +483,29 @@ def test_no_json_line_is_lost(tmp_path: Path) -> None:
     assert found[8]["order"] == 17
 
 
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_a_line_is_written_in_one_piece(log_format: str, tmp_path: Path) -> None:
+    """Where standard error has no buffer, what other threads and processes write comes before or after a line."""
+    code = f"""
+        import sys
+        from loguru import logger
+        from hostkit import HostOptions
+        from hostkit._config.logging import configure
+
+        class Stream:
+            def write(self, text):
+                print(text.count("\\n"), text.endswith("\\n"))
+            def flush(self):
+                pass
+
+        sys.stderr = Stream()
+        configure(HostOptions(log_format="{log_format}"))
+        logger.info("line")
+    """
+
+    assert run_code(tmp_path, code) == ["1 True"]
+
+
 def test_lines_of_exit_handlers_are_not_lost(tmp_path: Path) -> None:
     """What exit handlers log is written, also those registered before the host ran; other sinks are closed."""
     code = """

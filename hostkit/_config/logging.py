@@ -162,10 +162,9 @@ class _SinkOfOptions:
         if self._options.log_format == "json":
 
             def write(message: "Message") -> None:
-                line, end = json_line(message.record), "\n"
-                if journal:
-                    line, end = journal_lines(line, message.record), ""
-                print(line, end=end, file=stream)  # the sink
+                line = json_line(message.record)
+                # In one piece: where a stream has no buffer, other writers may come in between.
+                stream.write(journal_lines(line, message.record) if journal else f"{line}\n")
 
             self._number = logger.add(
                 write,
