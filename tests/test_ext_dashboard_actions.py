@@ -426,6 +426,13 @@ class TestHost:
         assert len(said[1]) < 400
         assert len(said) == 2
 
+    async def test_none_is_a_line_below_the_hosts_level(self, lines: list[str]) -> None:
+        """Who has asked the host for warnings alone hears of no action."""
+        async with scene(options=HostOptions(log_level="WARNING")) as found:
+            await done(found, "pause", kind="schedule", name="hourly", scheduler="scheduler")
+
+        assert lines == []
+
 
 class TestReadOnly:
     async def test_nothing_can_be_done_by_default(self) -> None:

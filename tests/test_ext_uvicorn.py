@@ -129,9 +129,13 @@ async def refusing(port: int) -> None:
 
 @pytest.fixture
 def lines() -> Iterator[list[str]]:
-    """What is logged through loguru, with the name of the service."""
+    """What is logged through loguru in the name of a service."""
     logged: list[str] = []
-    sink = logger.add(lambda line: logged.append(line.rstrip()), format="{extra[service]}: {message}", level="INFO")
+    sink = logger.add(
+        lambda line: logged.append(line.rstrip()),
+        format="{extra[service]}: {message}",
+        filter=lambda record: "service" in record["extra"],
+    )
     yield logged
     logger.remove(sink)
 
@@ -292,7 +296,7 @@ class TestServing:
         """The file is for this user alone, and goes with the server."""
         monkeypatch.chdir(tmp_path)  # the path of a socket has 107 bytes at most, that of the folder may have them all
         file = tmp_path / "app.sock"
-        host, _, _ = hosted(App(), host="unix:app.sock")
+        host, _, _ = hosted(App(), host="unix:app.sock", options=HostOptions())
 
         async with host:
             mode = file.stat().st_mode
@@ -326,7 +330,7 @@ class TestServing:
 
     async def test_logs_where_the_app_logs(self, lines: list[str]) -> None:
         """Its own line tells where it listens, in the service's name; uvicorn's loggers are left as they are."""
-        host, web, _ = hosted(App())
+        host, web, _ = hosted(App(), options=HostOptions())
 
         async with host:
             await get(web.port)
@@ -334,6 +338,19 @@ class TestServing:
 
         assert lines == [f"a: listening on http://127.0.0.1:{web.port}"]
         assert handlers == [[], [], []]
+
+    @pytest.mark.parametrize(("level", "names"), [("INFO", ["hostkit.a"]), ("WARNING", [])])
+    async def test_its_own_lines_are_lines_of_the_host(
+        self, level: str, names: list[str], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """They go where the host's lines go, and none is below the host's level."""
+        caplog.set_level("INFO")
+        host, _, _ = hosted(App(), options=HostOptions(log_level=level, logging="standard"))
+
+        async with host:
+            pass
+
+        assert [record.name for record in caplog.records if "listening on" in record.getMessage()] == names
 
     async def test_an_access_log_is_of_one_server(self, caplog: pytest.LogCaptureFixture) -> None:
         """Where it is switched off, that of another server of the process goes on."""
@@ -352,7 +369,7 @@ class TestServing:
     async def test_tells_an_ipv6_address_as_one_writes_it(self, lines: list[str]) -> None:
         """An IPv6 address stands in brackets."""
         try:
-            host, web, _ = hosted(App(), host="::1")
+            host, web, _ = hosted(App(), host="::1", options=HostOptions())
             await host.start()
         except HostFailedError:
             pytest.skip("this machine has no IPv6")

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from contextvars import Context, ContextVar, copy_context
 
+from hostkit._config.logging import LEVELS, log
 from hostkit.events import HostEvent
 
 
@@ -53,6 +54,13 @@ class ServiceContext:
 
 
 service_context: ContextVar[ServiceContext] = ContextVar("hostkit service", default=ServiceContext())  # noqa: B039  # it never changes
+
+
+def log_in_service(level: str, message: str, *args: object) -> None:
+    """Write one line in the name of the service that runs here, unless it is below the host's log level."""
+    service = service_context.get()
+    if LEVELS[level] >= service.log_level:
+        log(level, message, *args, service=service.name or None)
 
 
 class ServiceContexts:

@@ -11,10 +11,10 @@ from typing import Any
 
 import anyio
 from anyio.abc import SocketAttribute
-from loguru import logger
 from uvicorn import Config, Server
 
 from hostkit import BackgroundService, HostStateError, StoppingToken
+from hostkit._config.service_context import log_in_service
 from hostkit.ext.asgi import AnyASGIApp, Receive, Send
 
 __all__ = ["WebServer"]
@@ -153,11 +153,11 @@ class WebServer(BackgroundService):
         for listening in self._sockets:
             listening.listen(backlog)
         if config.host.startswith(UNIX):
-            logger.info("listening on {}", config.host)
+            log_in_service("INFO", "listening on {}", config.host)
             return
         self.port = self._sockets[0].getsockname()[1]
         scheme, name = "https" if config.is_ssl else "http", f"[{config.host}]" if ":" in config.host else config.host
-        logger.info("listening on {}://{}:{}", scheme, name, self.port)
+        log_in_service("INFO", "listening on {}://{}:{}", scheme, name, self.port)
 
     async def execute(self, stopping_token: StoppingToken) -> None:
         """Serve until the stop, then finish what has begun."""
@@ -170,7 +170,7 @@ class WebServer(BackgroundService):
         if self._is_drained:
             return
         tasks = self._server.server_state.tasks
-        logger.warning("cancelling requests that were not finished in time: {}", len(tasks))
+        log_in_service("WARNING", "cancelling requests that were not finished in time: {}", len(tasks))
         for task in tuple(tasks):
             task.cancel()
         try:

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 
 import anyio
-from loguru import logger
 
 from hostkit import Host, HostkitError, HostState
+from hostkit._config.logging import bounded_log
 from hostkit.ext.dashboard._history import find_schedule
 from hostkit.ext.dashboard._text import printable, short_name, shortened
 from hostkit.ext.dashboard._view import DurableWorker, HostView, named
@@ -69,7 +69,8 @@ class Actions:
             message = PHASES.get(state, "the host has not started yet")
             raise ActionError(message)
         target = " ".join(str(asked[key]) for key in ("kind", "name", "id") if asked.get(key) is not None)
-        logger.info("dashboard: {} {} for {}", verb, shortened(printable(target), 300), peer)
+        log = bounded_log(host.options)
+        log("INFO", "dashboard: {} {} for {}", verb, shortened(printable(target), 300), peer)
         try:
             return await self._perform(host, verb, asked, peer)
         except (HostkitError, ValueError) as error:

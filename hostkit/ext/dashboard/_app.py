@@ -7,7 +7,6 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import anyio
-from loguru import logger
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -15,6 +14,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from hostkit import Host, HostBuilder, HostState
+from hostkit._config.logging import bounded_log
 from hostkit.ext.asgi import Message, Receive, Send, header
 from hostkit.ext.dashboard._actions import ActionError, Actions
 from hostkit.ext.dashboard._guard import OPEN_PATHS, Guard, RefusedError
@@ -249,7 +249,8 @@ class DashboardApp:
         try:
             self._guard.check_token(fields.get("token", [""])[0])
         except RefusedError as refused:
-            logger.warning("dashboard: a sign-in from {} failed: {}", peer_of(request), refused.words)
+            log = bounded_log(self._source.options)
+            log("WARNING", "dashboard: a sign-in from {} failed: {}", peer_of(request), refused.words)
             response = self._sign_in_page(refused.status, f"{refused.words[0].upper()}{refused.words[1:]}.")
             response.headers.update(dict(refused.headers))
             return response
