@@ -516,6 +516,47 @@ def test_a_list_may_have_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     assert plain.ports == (80, 443)
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"), [("8080", ["8080"]), ("true", ["true"]), ("null", ["null"]), ("", []), (" ", [])]
+)
+def test_a_list_of_one_is_a_list(text: str, expected: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is JSON by chance is an item like any other, and nothing is an empty list."""
+
+    class Listed(HostSettings):
+        words: list[str] = Field(default=["default"])
+
+    monkeypatch.setenv("WORDS", text)
+
+    assert Listed().words == expected
+
+
+def test_a_list_in_a_file_of_secrets_may_have_commas(tmp_path: Path) -> None:
+    """A file is read like a variable."""
+
+    class Listed(HostSettings):
+        model_config = SettingsConfigDict(secrets_dir=tmp_path)
+
+        words: list[str] = Field(default=[])
+
+    (tmp_path / "words").write_text("a, b")
+
+    assert Listed().words == ["a", "b"]
+
+
+def test_the_values_of_a_mapping_are_text_or_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mapping that is given by one variable for each key need not have JSON in them."""
+
+    class Labelled(HostSettings):
+        model_config = SettingsConfigDict(env_nested_delimiter="__")
+
+        labels: dict = Field(default={})  # type: ignore[type-arg]  # of whatever there is
+
+    monkeypatch.setenv("LABELS__NAME", "x")
+    monkeypatch.setenv("LABELS__PORTS", "[80]")
+
+    assert Labelled().labels == {"name": "x", "ports": [80]}
+
+
 def test_a_misspelt_variable_of_the_users_own_prefix_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable with the prefix of a settings class that is nearly one of its fields is warned of."""
     monkeypatch.setenv("SHOP_DIRECTRY", "logs")

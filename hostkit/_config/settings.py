@@ -117,7 +117,7 @@ class HostSettings(BaseSettings):
         environment = EnvSettingsSource(settings_cls, **host)
         dotenv = DotEnvSettingsSource(settings_cls, env_file, encoding, **host)
         _warn([*environment.env_vars, *dotenv.env_vars], settings_cls)
-        for source in (environment, dotenv, env_settings, dotenv_settings):
+        for source in (environment, dotenv, env_settings, dotenv_settings, file_secret_settings):
             source.decode_complex_value = _decode  # type: ignore[method-assign]  # the sources are pydantic's own
         return (
             init_settings,
@@ -171,17 +171,19 @@ def _aliases(kind: type[BaseSettings]) -> Iterator[str]:
                     yield choice
 
 
-def _decode(field_name: str, field: FieldInfo, value: Any) -> Any:  # noqa: ANN401, ARG001  # pydantic's signature
+def _decode(field_name: str, field: FieldInfo | None, value: Any) -> Any:  # noqa: ANN401, ARG001  # pydantic's signature
     """Return what a variable has for a field that is a list, a mapping or a model: JSON, or a list with commas.
 
     What is neither comes out as it is, so that it is reported as a wrong value, together with all others.
     """
+    annotation = None if field is None else field.annotation
+    kinds = {get_origin(part) or part for part in (annotation, *get_args(annotation))}
+    if kinds & {list, tuple, set, frozenset} and not value.lstrip().startswith(("[", "{")):
+        return [item.strip() for item in value.split(",")] if value.strip() else []
     try:
         return json.loads(value)
     except ValueError:
-        kinds = {get_origin(part) or part for part in (field.annotation, *get_args(field.annotation))}
-        is_list = kinds & {list, tuple, set, frozenset} and not value.lstrip().startswith(("[", "{"))
-        return [item.strip() for item in value.split(",")] if is_list else value
+        return value
 
 
 def to_options(settings: HostSettings) -> HostOptions:
