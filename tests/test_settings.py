@@ -6,11 +6,11 @@ import sys
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import pytest
-from pydantic import AliasChoices, BaseModel, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, CliApp, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import AliasChoices, BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, CliApp, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from hostkit import HostBuilder, HostOptions, HostSettings
 from hostkit._config.options import OPTION_NAMES, PREFIX, WrongSettingsError
@@ -555,6 +555,25 @@ def test_the_values_of_a_mapping_are_text_or_json(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("LABELS__PORTS", "[80]")
 
     assert Labelled().labels == {"name": "x", "ports": [80]}
+
+
+@pytest.mark.parametrize(("kind", "enabled"), [(Annotated[list[str], NoDecode], True), (list[str], False)])
+def test_a_class_may_decode_its_lists_itself(kind: Any, monkeypatch: pytest.MonkeyPatch, *, enabled: bool) -> None:  # noqa: ANN401  # an annotation
+    """`NoDecode` and ``enable_decoding=False`` hold as for any settings of pydantic's."""
+
+    class Own(HostSettings):
+        model_config = SettingsConfigDict(enable_decoding=enabled)
+
+        words: kind = Field(default=[])
+
+        @field_validator("words", mode="before")
+        @classmethod
+        def split(cls, value: str) -> list[str]:
+            return value.split(";")
+
+    monkeypatch.setenv("WORDS", "a,b;c")
+
+    assert Own().words == ["a,b", "c"]
 
 
 def test_a_misspelt_variable_of_the_users_own_prefix_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,10 @@
 """HostSettings: the host's options as pydantic-settings reads them from outside."""
 
-import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -118,7 +118,8 @@ class HostSettings(BaseSettings):
         dotenv = DotEnvSettingsSource(settings_cls, env_file, encoding, **host)
         _warn([*environment.env_vars, *dotenv.env_vars], settings_cls)
         for source in (environment, dotenv, env_settings, dotenv_settings, file_secret_settings):
-            source.decode_complex_value = _decode  # type: ignore[method-assign]  # the sources are pydantic's own
+            decode = partial(_decode, source.decode_complex_value)
+            source.decode_complex_value = decode  # type: ignore[method-assign]  # the sources are pydantic's own
         return (
             init_settings,
             _HostFields(environment, host=True),
@@ -171,17 +172,20 @@ def _aliases(kind: type[BaseSettings]) -> Iterator[str]:
                     yield choice
 
 
-def _decode(field_name: str, field: FieldInfo | None, value: Any) -> Any:  # noqa: ANN401, ARG001  # pydantic's signature
+def _decode(decode: Callable[..., Any], field_name: str, field: FieldInfo | None, value: Any) -> Any:  # noqa: ANN401  # pydantic's signature
     """Return what a variable has for a field that is a list, a mapping or a model: JSON, or a list with commas.
 
-    What is neither comes out as it is, so that it is reported as a wrong value, together with all others.
+    What is neither comes out as it is, so that it is reported as a wrong value, together with all others. *decode* is
+    pydantic's own, which returns the text for a field that the class decodes itself.
     """
+    if isinstance(decode(field_name, field, "[]"), str):
+        return value
     annotation = None if field is None else field.annotation
     kinds = {get_origin(part) or part for part in (annotation, *get_args(annotation))}
     if kinds & {list, tuple, set, frozenset} and not value.lstrip().startswith(("[", "{")):
         return [item.strip() for item in value.split(",")] if value.strip() else []
     try:
-        return json.loads(value)
+        return decode(field_name, field, value)
     except ValueError:
         return value
 
