@@ -589,6 +589,19 @@ def test_a_misspelt_variable_of_the_users_own_prefix_is_named(monkeypatch: pytes
     assert [warning.filename for warning in caught] == [__file__]
 
 
+def test_a_variable_of_a_part_is_no_slip(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a delimiter for what is nested, the variable of a part of a field is read, and not warned of."""
+
+    class Nested(HostSettings):
+        model_config = SettingsConfigDict(env_prefix="SHOP_", env_nested_delimiter="__")
+
+        database: dict[str, str] = Field(default={})
+
+    monkeypatch.setenv("SHOP_DATABASE__ID", "7")
+
+    assert Nested().database == {"id": "7"}  # and warnings are errors
+
+
 def test_a_flag_that_was_meant_is_named() -> None:
     """A flag that is nearly one is answered with that one, with settings of the user's and without."""
     assert problems(Shop, "--dryrun") == ["unrecognized arguments: --dryrun; did you mean --dry-run?"]

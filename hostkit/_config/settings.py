@@ -159,6 +159,10 @@ def _warn(variables: Sequence[str], kind: type[BaseSettings]) -> None:
     prefix = str(kind.model_config.get("env_prefix") or "")
     own = [name for name in kind.model_fields if name not in OPTION_NAMES]
     known = [*(f"{prefix}{name}" for name in own), *(f"{PREFIX}{name}" for name in OPTION_NAMES), *_aliases(kind)]
+    delimiter = kind.model_config.get("env_nested_delimiter")
+    if delimiter:  # SHOP_DATABASE__ID is part of the field database
+        read = tuple(f"{name}{delimiter}".upper() for name in known)
+        variables = [name for name in variables if not name.upper().startswith(read)]
     warn_of_slips(variables, PREFIX, OPTION_NAMES, known)
     if prefix:  # without one, every variable of the process would be looked at
         warn_of_slips(variables, prefix, own, known)
