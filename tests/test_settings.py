@@ -4,7 +4,7 @@ import math
 import re
 import sys
 from datetime import timedelta
-from enum import StrEnum
+from enum import Enum, StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -652,6 +652,56 @@ def test_help_lists_the_own_flags_first(capsys: pytest.CaptureFixture[str]) -> N
     assert "(default: the main module's name)" in " ".join(host.split())
     assert "factory" not in out
     assert "--shutdown-timeout" not in own
+
+
+class Node(BaseModel):
+    """A model that holds itself."""
+
+    name: str = "root"
+    child: "Node | None" = None
+
+
+def test_help_shows_flags_as_they_are_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    """A field with an alias has that for its flag, a list of models is JSON, and a default could be given back."""
+
+    class Mode(Enum):
+        FAST = "fast"
+        SLOW = "slow"
+
+    class Aliased(HostSettings):
+        application_name: str  # required
+        directory: Path = Field(default=Path("x"), alias="DIR")
+        target: str = Field(default="t", validation_alias=AliasChoices("aim", "target"))
+        tree: Node = Node()
+        trees: list[Node] = Field(default=[])
+        limits: dict[str, int] = Field(default={"a": 1})
+        modes: list[Mode] = Field(default=[Mode.FAST, Mode.SLOW])
+
+    with pytest.raises(SystemExit) as caught:
+        parse(Aliased, ["--help"], "hostkit run app.py")
+
+    own = capsys.readouterr().out.partition("\noptions of the host")[0]
+    assert caught.value.code == 0
+    assert [" ".join(line.split()) for line in own.splitlines()[3:]] == [
+        "--DIR PATH (default: x)",
+        "--aim TEXT (default: t)",
+        "--tree JSON (default: name='root' child=None)",
+        "--tree.name TEXT (default: root)",
+        "--tree.child JSON|none (default: none)",
+        "--trees JSON (default: empty)",
+        '--limits JSON (default: {"a": 1})',
+        "--modes fast|slow (default: fast,slow)",
+    ]
+
+
+def test_a_flag_that_was_meant_is_named_by_its_alias() -> None:
+    """The name of a field that has an alias is no flag."""
+
+    class Aliased(HostSettings):
+        directory: Path = Field(default=Path("x"), alias="folder")
+
+    with pytest.raises(WrongSettingsError, match=r"did you mean --folder\?$"):
+        parse(Aliased, ["--foldr", "y"])
 
 
 def test_flags_change_options_that_are_made() -> None:

@@ -1,5 +1,6 @@
 """HostSettings: the host's options as pydantic-settings reads them from outside."""
 
+import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -43,6 +44,8 @@ from hostkit._config.outside import (
 )
 
 S = TypeVar("S", bound="HostSettings")
+
+LISTS = (list, tuple, set, frozenset)
 
 
 def _words(name: str) -> str:
@@ -158,7 +161,8 @@ def _warn(variables: Sequence[str], kind: type[BaseSettings]) -> None:
     """Warn of variables that are nearly the host's, or nearly one of the prefix of *kind*."""
     prefix = str(kind.model_config.get("env_prefix") or "")
     own = [name for name in kind.model_fields if name not in OPTION_NAMES]
-    known = [*(f"{prefix}{name}" for name in own), *(f"{PREFIX}{name}" for name in OPTION_NAMES), *_aliases(kind)]
+    known = [*(f"{prefix}{name}" for name in own), *(f"{PREFIX}{name}" for name in OPTION_NAMES)]
+    known += [alias for field in kind.model_fields.values() for alias in _aliases(field)]
     delimiter = kind.model_config.get("env_nested_delimiter")
     if delimiter:  # SHOP_DATABASE__ID is part of the field database
         read = tuple(f"{name}{delimiter}".upper() for name in known)
@@ -168,12 +172,11 @@ def _warn(variables: Sequence[str], kind: type[BaseSettings]) -> None:
         warn_of_slips(variables, prefix, own, known)
 
 
-def _aliases(kind: type[BaseSettings]) -> Iterator[str]:
-    for field in kind.model_fields.values():
-        for alias in (field.alias, field.validation_alias):
-            for choice in alias.choices if isinstance(alias, AliasChoices) else (alias,):
-                if isinstance(choice, str):
-                    yield choice
+def _aliases(field: FieldInfo) -> Iterator[str]:
+    for alias in (field.alias, field.validation_alias):
+        for choice in alias.choices if isinstance(alias, AliasChoices) else (alias,):
+            if isinstance(choice, str):
+                yield choice
 
 
 def _decode(decode: Callable[..., Any], field_name: str, field: FieldInfo | None, value: Any) -> Any:  # noqa: ANN401  # pydantic's signature
@@ -186,7 +189,7 @@ def _decode(decode: Callable[..., Any], field_name: str, field: FieldInfo | None
         return value
     annotation = None if field is None else field.annotation
     kinds = {get_origin(part) or part for part in (annotation, *get_args(annotation))}
-    if kinds & {list, tuple, set, frozenset} and not value.lstrip().startswith(("[", "{")):
+    if kinds & {*LISTS} and not value.lstrip().startswith(("[", "{")):
         return [item.strip() for item in value.split(",")] if value.strip() else []
     try:
         return decode(field_name, field, value)
@@ -233,7 +236,8 @@ def parse(kind: type[S], arguments: Sequence[str] | None, program: str | None = 
         words = str(error).removeprefix("error parsing CLI: ")
         start, found, unknown = words.partition("unrecognized arguments: ")
         if found and not start:
-            words = unrecognized(unknown.split(" "), map(flag_of, kind.model_fields))
+            names = (next(_aliases(field), name) for name, field in kind.model_fields.items())
+            words = unrecognized(unknown.split(" "), map(flag_of, names))
         raise WrongSettingsError(words) from None
     except (OSError, UnicodeDecodeError) as error:
         message = f"settings cannot be read: {error}"
@@ -241,11 +245,12 @@ def parse(kind: type[S], arguments: Sequence[str] | None, program: str | None = 
 
 
 def _defaults(kind: type[HostSettings]) -> dict[str, Any]:
-    """Return what *kind* has for the host's options where nothing is given."""
-    return {name: kind.model_fields[name].get_default(call_default_factory=True) for name in OPTION_NAMES}
+    """Return what *kind* has for the host's options where nothing is given, and none has to be."""
+    fields = {name: kind.model_fields[name] for name in OPTION_NAMES if not kind.model_fields[name].is_required()}
+    return {name: field.get_default(call_default_factory=True) for name, field in fields.items()}
 
 
-def _own_flags(kind: type[BaseModel], prefix: str = "") -> Iterator[Flag]:
+def _own_flags(kind: type[BaseModel], prefix: str = "", outer: tuple[type[BaseModel], ...] = ()) -> Iterator[Flag]:
     """Yield the flags of the fields that *kind* adds; those of a model in it, each by the path to it."""
     for name, field in kind.model_fields.items():
         if name in OPTION_NAMES and not prefix:
@@ -255,9 +260,12 @@ def _own_flags(kind: type[BaseModel], prefix: str = "") -> Iterator[Flag]:
         default = None
         if not field.is_required():
             default = "…" if field.default is PydanticUndefined else _shown_default(field.default)
-        yield Flag(f"{prefix}{name}", _metavar(field, kinds, models), field.description or "", default)
+        flag = f"{prefix}{next(_aliases(field), name)}"
+        yield Flag(flag, _metavar(field, kinds, models), field.description or "", default)
         for model in models:
-            yield from _own_flags(model, f"{prefix}{name}.")
+            # Of a list of models, and of one that holds itself, there are none.
+            if get_origin(field.annotation) not in (*LISTS, dict) and model not in (*outer, kind):
+                yield from _own_flags(model, f"{flag}.", (*outer, kind))
 
 
 def _metavar(field: FieldInfo, kinds: Sequence[type], models: Sequence[type]) -> str:
@@ -271,10 +279,10 @@ def _metavar(field: FieldInfo, kinds: Sequence[type], models: Sequence[type]) ->
             choices = [str(member.value) for member in part]
     if choices:
         return "|".join(choices) + optional
-    if models or any(issubclass(get_origin(part) or part, dict) for part in kinds):
-        return "JSON" + optional
     origin = get_origin(annotation) or annotation
-    if origin in (list, tuple, set, frozenset):
+    if models or dict in (origin, *kinds):
+        return "JSON" + optional
+    if origin in LISTS:
         return "VALUE,…"
     known = {int: "NUMBER", float: "NUMBER", str: "TEXT", Path: "PATH", bool: "true|false"}
     return next((words for part, words in known.items() if part in kinds), "VALUE") + optional
@@ -287,8 +295,10 @@ def _shown_default(default: object) -> str:
         return "yes" if default else "no"
     if isinstance(default, Enum):
         return str(default.value)
-    if isinstance(default, list | tuple | set | frozenset):
-        return ",".join(map(str, default)) or "empty"
+    if isinstance(default, LISTS):
+        return ",".join(map(_shown_default, default)) or "empty"
+    if isinstance(default, dict):
+        return json.dumps(default, default=str)
     return str(default)
 
 
