@@ -308,6 +308,30 @@ class TestServing:
         assert not file.exists()
 
     @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="this platform has no socket files")
+    async def test_leaves_a_socket_file_to_the_server_that_has_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A second server fails to start, as on a port that is taken; the file of one that has died is replaced."""
+        monkeypatch.chdir(tmp_path)
+        with socket.socket(socket.AF_UNIX) as died:
+            died.bind("app.sock")
+        first, _, _ = hosted(App(), host="unix:app.sock")
+        second, _, _ = hosted(App(), host="unix:app.sock")
+
+        async with first:
+            with pytest.raises(HostFailedError) as caught:
+                await second.start()
+            answer = await read_all(await anyio.connect_unix("app.sock"), "GET / HTTP/1.0\r\n\r\n")
+
+        (error,) = caught.value.exceptions
+        assert isinstance(error, OSError)
+        assert (error.errno, str(error.strerror)) == (
+            errno.EADDRINUSE,
+            "cannot listen on unix:app.sock: another server listens there",
+        )
+        assert "\r\nhello\r\n" in answer
+
+    @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="this platform has no socket files")
     async def test_names_a_socket_file_that_cannot_be(self, tmp_path: Path) -> None:
         """A path that is too long for a socket has no number of the system's; the words are all there is."""
         host, _, _ = hosted(App(), host=f"unix:{tmp_path}/{200 * 'x'}")

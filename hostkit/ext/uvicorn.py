@@ -6,6 +6,7 @@ from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from copy import copy
 from email.utils import formatdate
+from errno import EADDRINUSE
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ class WebServer(BackgroundService):
         ends.
 
     Failures:
-        A port that is taken and a lifespan that fails are failures of the start.
+        A port or socket file that is taken and a lifespan that fails are failures of the start.
 
     Attributes:
         port: The port; when it is 0, the one that was chosen at the start.
@@ -319,6 +320,7 @@ async def _listen(host: str, port: int, backlog: int) -> list[socket.socket]:
     try:
         if host.startswith(UNIX):
             path = host.removeprefix(UNIX)
+            await _require_unused(path)
             file = await anyio.create_unix_listener(path, mode=SOCKET_FILE_MODE, backlog=backlog)
             return [file.extra(SocketAttribute.raw_socket)]  # noqa: S610  # not Django's
         listener = await anyio.create_tcp_listener(local_host=host, local_port=port, backlog=backlog)
@@ -328,3 +330,10 @@ async def _listen(host: str, port: int, backlog: int) -> list[socket.socket]:
         # A path that is too long for a socket has no number.
         raise (OSError(error.errno, message) if error.errno else OSError(message)) from error
     return [each.extra(SocketAttribute.raw_socket) for each in listener.listeners]  # noqa: S610  # not Django's
+
+
+async def _require_unused(path: str) -> None:
+    # Who binds a socket file removes the one that is there, which is to be that of a server that has died.
+    with suppress(FileNotFoundError, ConnectionRefusedError):
+        async with await anyio.connect_unix(path):
+            raise OSError(EADDRINUSE, "another server listens there")
