@@ -417,6 +417,17 @@ def test_knows_when_there_is_no_standard_error(monkeypatch: pytest.MonkeyPatch) 
     write_error("to nobody")
 
 
+def test_a_standard_error_whose_descriptor_is_closed_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that has made itself a daemon may have closed the descriptors, and not the streams above them."""
+    descriptor = os.dup(0)
+    with open(descriptor, "w", encoding="utf-8", closefd=False) as stream:
+        os.close(descriptor)
+        monkeypatch.setattr(sys, "stderr", stream)
+        monkeypatch.setattr(sys, "__stderr__", None)
+
+        assert error_descriptor() is None
+
+
 def test_an_unwritable_standard_error_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """A signal handler that cannot write says nothing."""
     reading, writing = os.pipe()

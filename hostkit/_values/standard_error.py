@@ -8,9 +8,11 @@ def error_descriptor() -> int | None:
     """Return the descriptor of standard error, or None where there is none."""
     for stream in (sys.stderr, sys.__stderr__):
         try:
-            return stream.fileno()  # type: ignore[union-attr]  # None where it was closed at the start
+            descriptor = stream.fileno()  # type: ignore[union-attr]  # None where it was closed at the start
+            os.fstat(descriptor)  # a daemon may have closed it, and not the stream
         except (AttributeError, OSError, ValueError):
             continue
+        return descriptor
     # Not simply 2: the first file that is opened in a process without standard error gets that number.
     return None
 
