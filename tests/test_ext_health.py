@@ -242,6 +242,23 @@ class TestChecks:
         assert [answer.status for answer in found] == [200] * 12
         assert checked.asked == 2
 
+    async def test_are_asked_anew_in_the_next_lifecycle(self) -> None:
+        """What was wrong when the host was stopped says nothing of the host that was started again."""
+        service = Checked()
+        builder = HostBuilder(QUIET)
+        builder.add_service(service)
+        host = builder.build()
+        client = Client(health_app(host))
+
+        async with host:
+            service.error = OSError("the pool is closed")
+            before = await client.get("/readyz")
+        service.error = None
+        async with host:
+            after = await client.get("/readyz")
+
+        assert (before.status, after.status) == (503, 200)
+
     async def test_have_two_seconds(self) -> None:
         """A check that hangs counts as failed, before the one who asks loses patience."""
         builder = HostBuilder(QUIET)

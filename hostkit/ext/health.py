@@ -126,8 +126,8 @@ class Probes:
         self._source = source
         self._asks_checks = checks
         self._was_started = source.lifetime.state in {HostState.STARTED, HostState.STOPPING}
-        listen(source, self._listen)
         self.checks = Checks()
+        listen(source, self._listen)
 
     async def answer(self, path: str, scope: Mapping[str, Any], *, trusted: bool = False) -> tuple[int, str]:
         """Return HTTP status and text for a probe's *path*; *trusted* clients are shown what a check has raised."""
@@ -146,6 +146,7 @@ class Probes:
     def _listen(self, event: HostEvent) -> None:
         if isinstance(event, HostStarting | HostStarted):
             self._was_started = isinstance(event, HostStarted)
+            self.checks = Checks()  # nothing of the last lifecycle holds
 
     def _started(self, host: Host, status: HostStatus) -> Answer:
         if self._was_started:
