@@ -1,10 +1,12 @@
 """Status, checks, and what shows a host from outside."""
 
 import json
+import math
 import subprocess
 import sys
 from datetime import UTC, datetime
 
+import pytest
 from puppet import Plain
 
 from hostkit import (
@@ -18,6 +20,7 @@ from hostkit import (
     ThreadStoppingToken,
 )
 from hostkit._command.show import overview, overview_json
+from hostkit._core.status import status_lines
 from hostkit.jobs import JobQueue
 from hostkit.scheduling import Daily, Every, Scheduler
 
@@ -50,6 +53,21 @@ def test_an_overview_shows_services_and_policies() -> None:
     assert document["services"][0]["on_failure"]["restart"]["limit"] == 5
     assert document["services"][0]["on_return"] == "ignore"
     assert host.lifetime.state is HostState.CREATED
+
+
+def test_an_overview_can_be_read_whatever_is_in_it() -> None:
+    """A name with control characters does nothing to the terminal, and what is infinite is null in JSON."""
+    builder = HostBuilder(HostOptions(application_name="a\nb\x1b[31m"))
+    builder.add_service(Plain(), name="c\nd\x1b[2J", on_failure=Restart(reset_after=math.inf))
+    host = builder.build()
+
+    text = overview(host)
+    document = json.loads(overview_json(host), parse_constant=pytest.fail)
+
+    assert all(line.isprintable() for line in text.split("\n"))
+    assert len(text.splitlines()) == 3
+    assert document["services"][0]["on_failure"]["restart"]["reset_after"] is None
+    assert all(line.isprintable() for line in status_lines(host.status()).split("\n"))
 
 
 def test_an_overview_shows_schedules_and_queues() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypedDict
 from hostkit import Host, Restart
 from hostkit._core.registration import Policy
 from hostkit._values import clock as _clock
-from hostkit._values.text import table
+from hostkit._values.text import printable, table
 
 if TYPE_CHECKING:
     from hostkit.jobs import JobQueue
@@ -42,14 +42,14 @@ def overview(host: Host) -> str:
         for registration in host.registrations.values()
     ]
     start = "no limit" if options.startup_timeout is None else f"{options.startup_timeout:g} s"
-    head = (
+    head = printable(
         f"{options.application_name} ({options.environment}): start within {start}, "
-        f"stop within {options.shutdown_timeout:g} s, then {options.cancellation_timeout:g} s after cancellation\n"
+        f"stop within {options.shutdown_timeout:g} s, then {options.cancellation_timeout:g} s after cancellation"
     )
     schedules = [row for name, scheduler in _schedulers(host) for job in _jobs(scheduler) for row in _rows(name, job)]
     queues = [(name, str(queue.concurrency), str(queue.capacity)) for name, queue in _queues(host)]
     return (
-        head
+        f"{head}\n"
         + table(rows)
         + ("\n" + table([("scheduler", "job", "schedule", "next runs"), *schedules]) if schedules else "")
         + ("\n" + table([("queue", "concurrency", "capacity"), *queues]) if queues else "")
@@ -79,6 +79,8 @@ def overview_json(host: Host) -> str:
             for name, queue in _queues(host)
         ],
     }
+    # What is infinite is none: JSON has no word for it.
+    document = json.loads(json.dumps(document), parse_constant=lambda _: None)
     return json.dumps(document, indent=2) + "\n"
 
 

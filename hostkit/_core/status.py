@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from hostkit._values.frozen import Value
 from hostkit._values.states import HostState, ServiceState
-from hostkit._values.text import table
+from hostkit._values.text import printable, table
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -100,4 +100,4 @@ def status_lines(status: HostStatus) -> str:
         (row.name, row.state + (" (stalled)" if row.stalled else ""), str(row.restarts), row.waiting_at or "-")
         for row in status.services
     ]
-    return f"{status.application_name}: {status.state}{reason}, {words}\n" + table(rows)
+    return printable(f"{status.application_name}: {status.state}{reason}, {words}") + "\n" + table(rows)
