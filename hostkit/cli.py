@@ -79,13 +79,7 @@ def _run(target: str | Target, arguments: Sequence[str], program: str) -> None:
     # The command ends with its host; a script that has called run() may go on.
     with Signals(to_the_end=isinstance(target, str)) as signals:
         signals.on_dump(default_dump_signal(), _show_loading)
-        try:
-            flags, arguments = split_flags(arguments)
-            host = _host_of(target, arguments, program, HELP)
-            require_backend(host.options.backend)
-            add_to(host, flags)
-        except (HostStateError, WrongSettingsError) as error:
-            _refuse(str(error))
+        host = _host_of(target, arguments, program)
         run_process(runner_of(host), configure_logging=True, signals=signals)
 
 
@@ -97,17 +91,21 @@ def _show(name: str, arguments: Sequence[str]) -> None:
     sys.stdout.write(overview_json(host) if len(flags) < len(arguments) else overview(host))
 
 
-def _host_of(target: str | Target, arguments: Sequence[str], program: str, more_help: str = "") -> Host:
+def _host_of(target: str | Target, arguments: Sequence[str], program: str) -> Host:
     try:
+        flags, arguments = split_flags(arguments)
         with loading_target():
             loaded = load(target) if isinstance(target, str) else target
-            return make_host(loaded, arguments, program)
+            host = make_host(loaded, arguments, program)
+        require_backend(host.options.backend)
+        add_to(host, flags)
     except SystemExit as leaving:
         if not leaving.code and asks_for_help(arguments):  # the flags of the target have been shown
-            sys.stdout.write(more_help)
+            sys.stdout.write(HELP)
         raise
-    except (LoadError, WrongSettingsError) as error:
+    except (HostStateError, LoadError, WrongSettingsError) as error:
         _refuse(str(error))
+    return host
 
 
 def _show_loading() -> None:

@@ -149,6 +149,18 @@ def test_the_dashboard_by_flag_and_by_variable(directory: Path, by_flag: bool) -
 
 
 @pytest.mark.needs("dashboard")
+def test_show_takes_the_flags_of_the_dashboard(directory: Path) -> None:
+    """`hostkit show` shows the host with the dashboard that `hostkit run` would add to it."""
+    arguments = (sys.executable, "-m", "hostkit", "show", "app", "--dashboard", "--json")
+    with Child(*arguments, cwd=directory, apart=True) as child:
+        outcome = child.ends()
+
+    document = json.loads("\n".join(outcome.output))
+    assert outcome.code == 0
+    assert [(each["step"], each["name"]) for each in document["services"]] == [(1, "dashboard"), (2, "worker")]
+
+
+@pytest.mark.needs("dashboard")
 def test_actions_and_a_token_from_a_file(directory: Path) -> None:
     """With a token the dashboard asks for it; with --dashboard-actions it may steer. Other flags go to the host."""
     port = free_port()
@@ -260,7 +272,7 @@ def test_the_usage_names_the_flags(directory: Path) -> None:
 
 @pytest.mark.parametrize("target", ["app", "app:speaks", "app:chosen"])
 def test_the_help_of_a_target_lists_the_flags(directory: Path, target: str) -> None:
-    """They are in it once, after those of the target and of the host; `show`, which does not know them, has none."""
+    """They are in it once, after those of the target and of the host, by `show` as well."""
     with Child(*hostkit(target, "--help"), cwd=directory, apart=True) as child:
         outcome = child.ends()
     with Child(*hostkit()[:-1], "show", target, "--help", cwd=directory, apart=True) as child:
@@ -268,7 +280,8 @@ def test_the_help_of_a_target_lists_the_flags(directory: Path, target: str) -> N
     text = "\n".join(outcome.output)
 
     assert (outcome.code, outcome.errors) == (0, "")
-    assert text == f"{shown.replace('hostkit show', 'hostkit run')}\n{HELP.rstrip()}"
+    assert text == shown.replace("hostkit show", "hostkit run")
+    assert text.endswith(HELP.rstrip())
     assert [text.count(f"  {flag} ") for flag in (DASHBOARD, ACTIONS, TOKEN_FILE)] == [1, 1, 1]
     assert max(map(len, HELP.splitlines())) < 80
 
