@@ -549,7 +549,10 @@ EMBEDDING = """
 """
 
 
-@pytest.mark.parametrize("before", ["", "import loguru"])
+WITHOUT_SINK = "import os; os.environ['LOGURU_AUTOINIT'] = 'No'; from loguru import logger"
+
+
+@pytest.mark.parametrize("before", ["", "import loguru", WITHOUT_SINK])
 def test_embedded_without_loguru_the_standard_library_writes(tmp_path: Path, before: str) -> None:
     """In a process that never configured loguru the lines are stdlib's, with an ordinary traceback and no values."""
     after = "print('loguru' in sys.modules)"
@@ -578,6 +581,7 @@ def test_embedded_the_standard_loggers_have_names(tmp_path: Path) -> None:
     [
         ('logging="loguru"', "from loguru import logger"),
         ("", "from loguru import logger; logger.remove(); logger.add(sys.stderr, format='{name} | {message}')"),
+        ("", f"{WITHOUT_SINK}; logger.add(sys.stderr, format='{{name}} | {{message}}')"),
     ],
 )
 def test_embedded_loguru_writes_where_it_was_configured(tmp_path: Path, options: str, before: str) -> None:

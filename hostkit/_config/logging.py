@@ -6,6 +6,7 @@ default sink would show the values of all variables at an error.
 """
 
 import atexit
+import os
 import sys
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -40,8 +41,10 @@ class _Destination:
             return False
         from loguru import logger
 
-        # As it is when it has been imported, and no more: one sink, which it has made itself.
         handlers = repr(logger).partition("handlers=")[2]
+        if os.environ.get("LOGURU_AUTOINIT", "").casefold() in ("0", "false", "no", "n", "nok", "off"):
+            return "(id=" in handlers
+        # As it is when it has been imported, and no more: one sink, which it has made itself.
         return handlers.count("(id=") != 1 or "(id=0," not in handlers
 
 
