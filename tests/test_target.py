@@ -368,20 +368,28 @@ def test_a_function_gets_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_only_the_settings_have_to_be_known_at_run_time() -> None:
-    """Annotations may be texts, and those of no account may name what only the type checker knows."""
+    """Annotations may be texts, also under a decorator, and those of no account may name what is not there."""
+    write(
+        "tracing.py",
+        "from functools import wraps",
+        "def traced(function): return wraps(function)(lambda *args: function(*args))",
+    )
     write(
         "app.py",
         "from __future__ import annotations",
         "from functools import partial",
+        "from tracing import traced",
         "from hostkit import HostBuilder, HostSettings",
         "def build(settings: HostSettings) -> Host: return HostBuilder(settings)",
+        "def named(*, settings: HostSettings) -> Host: return HostBuilder(settings)",
+        "wrapped = traced(build)",
         "class Factory:",
         "    def __call__(self, settings: HostSettings) -> Host: return HostBuilder(settings)",
         "factory, bound, part = Factory(), Factory().__call__, partial(build)",
         "def unknown(settings: ShopSettings) -> Host: return HostBuilder(settings)",
     )
 
-    for name in ("build", "factory", "bound", "part"):
+    for name in ("build", "named", "wrapped", "factory", "bound", "part"):
         host = make_host(load(f"app:{name}"), ["--shutdown-timeout", "5"], "app")
 
         assert host.options.shutdown_timeout == 5

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.machinery import ModuleSpec
-from inspect import signature
+from inspect import Parameter, signature, unwrap
 from types import ModuleType, SimpleNamespace
 from typing import get_type_hints
 from zipimport import ZipImportError, zipimporter
@@ -212,15 +212,17 @@ def _call(function: Callable[..., object], arguments: Sequence[str], program: st
     if len(parameters) != 1 or not isinstance(kind, type) or not issubclass(kind, HostSettings):
         message = f"{name}() must take no parameter, or one that is annotated with HostSettings or a subclass of it"
         raise LoadError(message)
-    return function(parse(kind, arguments, program)), ()
+    settings, by_name = parse(kind, arguments, program), parameters[0].kind is Parameter.KEYWORD_ONLY
+    return (function(**{parameters[0].name: settings}) if by_name else function(settings)), ()
 
 
-def _resolve(annotation: object, function: object) -> object:
+def _resolve(annotation: object, function: Callable[..., object]) -> object:
     """Return what a parameter's annotation stands for, or None if it stands for nothing."""
     if not isinstance(annotation, str):
         return annotation
     while isinstance(function, partial):
         function = function.func
+    function = unwrap(function)
     called = function if hasattr(function, "__globals__") else getattr(function, "__call__", None)  # noqa: B004
     # This one alone: the others may name what only the type checker knows.
     stand_in = SimpleNamespace(__annotations__={"it": annotation})
