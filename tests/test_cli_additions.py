@@ -334,6 +334,9 @@ def test_splits_the_flags() -> None:
     [
         ("127.0.0.1:9000", ("127.0.0.1", 9000)),
         (":80", ("127.0.0.1", 80)),
+        ("80", ("127.0.0.1", 80)),
+        ("1", ("127.0.0.1", 9000)),
+        ("True", ("127.0.0.1", 9000)),
         ("0.0.0.0", ("0.0.0.0", 9000)),  # noqa: S104
         ("[::1]:7", ("::1", 7)),
         ("[::]", ("::", 9000)),
@@ -341,11 +344,11 @@ def test_splits_the_flags() -> None:
     ],
 )
 def test_reads_an_address(address: str, expected: tuple[str, int]) -> None:
-    """Host and port, either of them, IPv6 in brackets, or a socket file."""
+    """Host and port, either of them, IPv6 in brackets, a socket file, or a word for yes."""
     assert _split_address(address, "--dashboard") == expected
 
 
-@pytest.mark.parametrize("address", ["::1", "host:", "host:http", "host:70000", "host:-1", "a:b:1"])
+@pytest.mark.parametrize("address", ["::1", "host:", "host:http", "host:70000", "70000", "host:-1", "a:b:1"])
 def test_refuses_an_address(address: str) -> None:
     """What is no address is named, with what would be right."""
     with pytest.raises(WrongSettingsError, match=re.escape(f"--dashboard {address}: must be HOST:PORT")):

@@ -27,7 +27,7 @@ options of the dashboard, or HOSTKIT_DASHBOARD and HOSTKIT_DASHBOARD_TOKEN:
   --dashboard-token-file PATH   a file with the token that clients must send
 """
 """What ``hostkit run TARGET --help`` shows after the flags of the target."""
-OFF = ("", "0", "false", "no", "off")
+ON, OFF = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -122,12 +122,14 @@ def _add_dashboard(host: Host, address: str, source: str, flags: DashboardFlags)
 def _split_address(address: str, source: str) -> tuple[str, int]:
     if address.startswith("unix:"):
         return address, DEFAULT_PORT
-    name, colon, port = address.rpartition(":")
+    if address.casefold() in ON:
+        return DEFAULT_HOST, DEFAULT_PORT
+    name, colon, port = f":{address}".rpartition(":") if address.isdigit() else address.rpartition(":")
     if not colon or address.endswith("]"):  # an IPv6 address ends with a bracket
         name, port = address, str(DEFAULT_PORT)
     bare = name.removeprefix("[").removesuffix("]")
     if (":" in bare and bare == name) or not port.isascii() or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004
-        message = f"{source} {address}: must be HOST:PORT, :PORT, [IPV6]:PORT or unix:/path/of.sock"
+        message = f"{source} {address}: must be HOST:PORT, PORT, [IPV6]:PORT or unix:/path/of.sock"
         raise WrongSettingsError(message)
     return bare or DEFAULT_HOST, int(port)
 
