@@ -109,6 +109,27 @@ async def test_the_engines_own_strategies_count_failures_alone_too(database: Dat
     assert len(runs) == 3
 
 
+async def test_a_result_is_asked_nothing(database: Database) -> None:
+    """A job may return any object, also one without a truth value, such as a table of data."""
+
+    class Table:
+        def __bool__(self) -> bool:
+            message = "the truth value of a table is ambiguous"
+            raise ValueError(message)
+
+    app = database.app()
+
+    @app.task(name="load")
+    async def load() -> Table:
+        return Table()
+
+    async with hosted(ProcrastinateWorker(app, **QUICK)):
+        database.defer("load")
+        await until(lambda: database.states() == ["succeeded"])
+
+    assert database.execute("SELECT attempts FROM procrastinate_jobs") == [(1,)]
+
+
 async def test_a_task_that_nobody_knows_fails(database: Database) -> None:
     """A name is accepted when a job is made; it is the worker that finds out."""
     async with hosted(worker := ProcrastinateWorker(database.app(), **QUICK)):

@@ -108,7 +108,7 @@ class RunningJobs:
         aborted = [running.end_soon() for running in self]
         return any(aborted)
 
-    async def call(self, call_next: Callable[[], Awaitable[Any]], context: JobContext, worker: Worker) -> Any:  # noqa: ANN401, ARG002  # a worker middleware
+    async def call(self, call_next: Callable[[], Awaitable[Any]], context: JobContext, worker: Worker) -> None:  # noqa: ARG002  # a worker middleware
         """Call a job, and say what its end means to the engine."""
         task = asyncio.current_task()
         assert task is not None
@@ -118,7 +118,8 @@ class RunningJobs:
         context.additional_context["stopping_token"] = self._token
         try:
             async with self._slots:
-                return await call_next()
+                # Not returned: the engine asks a result for its truth value, and not every object has one.
+                await call_next()
         except BaseException as error:
             if running.thread is not None:
                 # Cancelled with its loop, while the thread goes on: until it has ended, nothing may run the job again.
