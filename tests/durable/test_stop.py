@@ -81,6 +81,18 @@ async def test_a_job_that_does_not_is_given_back_and_run_by_another_worker_at_on
     assert any_database.states() == ["succeeded", "succeeded"]
 
 
+@pytest.mark.parametrize("retry", [False, True])
+async def test_a_task_may_be_registered_after_the_start(database: Database, retry: bool) -> None:  # noqa: FBT001  # a parameter
+    """A job is given back whenever its task was registered, and whether or not it is retried."""
+    jobs = Jobs(database)
+    async with hosted(jobs.worker(), options=SHORT):
+        jobs.app.task(name="late", pass_context=True, retry=retry)(jobs.wait)
+        database.defer("late")
+        await until(lambda: jobs.began)
+
+    assert database.states() == ["todo"]
+
+
 async def test_a_cut_is_no_failure_of_the_host(database: Database) -> None:
     """That jobs were given back is an orderly stop: the exit code is 0."""
     jobs = Jobs(database)

@@ -1,7 +1,6 @@
 """Whether and when a failed job runs again: hostkit's `Retry` in the engine's words, and what counts as a failure."""
 
 import asyncio
-from collections.abc import Iterable
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
@@ -85,8 +84,7 @@ def retry_strategy(retry: Retry) -> BaseRetryStrategy:
     return HostkitRetryStrategy(retry)
 
 
-def count_failures_alone(tasks: Iterable[Task[Any, Any, Any]]) -> None:
-    """Have the strategies of *tasks* asked about real failures alone; a second call changes nothing."""
-    for task in tasks:
-        if not isinstance(task.retry_strategy, CountedStrategy):
-            task.retry_strategy = CountedStrategy(task.retry_strategy)
+def count_failures_alone(task: Task[Any, Any, Any]) -> None:
+    """Have the strategy of *task* asked about real failures alone; a second call changes nothing."""
+    if not isinstance(task.retry_strategy, CountedStrategy):
+        task.retry_strategy = CountedStrategy(task.retry_strategy)

@@ -21,7 +21,7 @@ from hostkit._execution.stack import coroutine_line, thread_line
 from hostkit._values.text import text_of
 from hostkit.ext.procrastinate import _statements
 from hostkit.ext.procrastinate._errors import JobCutError
-from hostkit.ext.procrastinate._retry import RunCutError, failures_before
+from hostkit.ext.procrastinate._retry import RunCutError, count_failures_alone, failures_before
 from hostkit.jobs import JobCancelledError
 
 
@@ -116,6 +116,7 @@ class RunningJobs:
         self._all[id(context)] = running
         task.add_done_callback(partial(self._on_written, id(context)))
         context.additional_context["stopping_token"] = self._token
+        count_failures_alone(context.task)
         try:
             async with self._slots:
                 # Not returned: the engine asks a result for its truth value, and not every object has one.

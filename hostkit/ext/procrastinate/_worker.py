@@ -16,7 +16,6 @@ from hostkit.ext.procrastinate import _database, _statements
 from hostkit.ext.procrastinate._errors import WorkerNotRunningError
 from hostkit.ext.procrastinate._log import one_line
 from hostkit.ext.procrastinate._options import WorkerSettings, check_app, queue_names, warn_of_few_threads
-from hostkit.ext.procrastinate._retry import count_failures_alone
 from hostkit.ext.procrastinate._runner import Runner
 from hostkit.ext.procrastinate._running import Errors
 
@@ -140,7 +139,6 @@ class ProcrastinateWorker(BackgroundService):
         app, settings = self.app, self._settings
         app.perform_import_paths()  # type: ignore[no-untyped-call]
         warn_of_few_threads(app, settings.concurrency)
-        count_failures_alone(app.tasks.values())
         name = settings.engine.get("name", app.worker_defaults.get("name", "worker"))
         runner: Runner | None = None
         try:
