@@ -209,6 +209,30 @@ async def test_a_users_abort_is_neither_retried_nor_a_failure(database: Database
     assert jobs.began == [number]
 
 
+async def test_a_cut_job_that_was_to_be_cancelled_is_not_said_to_be_back(database: Database) -> None:
+    """A job that is asked to abort while the stop cuts it ends as failed, and that is what the log says."""
+    app = database.app()
+    began = asyncio.Event()
+
+    @app.task(name="wait")
+    async def wait() -> None:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            database.execute("UPDATE procrastinate_jobs SET abort_requested = true")
+
+    with log_lines() as lines:
+        async with hosted(ProcrastinateWorker(app, **QUICK), options=SHORT) as host:
+            database.defer("wait")
+            await began.wait()
+
+    assert host.lifetime.exit_code == 0
+    assert database.states() == ["failed"]
+    assert "INFO failed, as they were to be cancelled: wait[1]" in lines
+    assert not any("back in the queue" in line for line in lines)
+
+
 async def test_heartbeats_go_on_while_jobs_finish(database: Database) -> None:
     """A stop may take longer than it takes until a worker counts as dead: its jobs are not taken from it."""
     first, second = Jobs(database), Jobs(database)

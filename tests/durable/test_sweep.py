@@ -39,6 +39,20 @@ async def test_a_job_whose_worker_has_gone_runs_again(any_database: Database, ag
     assert f"WARNING job note[{job}] runs again: its worker has gone" in lines
 
 
+async def test_a_job_that_was_to_be_cancelled_does_not_run_again(any_database: Database) -> None:
+    """A job that was asked to abort when its worker went is failed, and that is what the log says."""
+    worker, runs = worker_of(any_database)
+    job = any_database.begin("note", GONE, abort_requested=True)
+    with log_lines() as lines:
+        async with hosted(worker):
+            await until(lambda: any_database.states() == ["failed"])
+            await until(lambda: any("note" in line for line in lines))
+            swept = worker.details()["swept"]
+
+    assert (swept, runs) == (0, [])
+    assert f"WARNING job note[{job}] is failed, as it was to be cancelled: its worker has gone" in lines
+
+
 async def test_a_worker_that_was_silent_for_a_while_only_keeps_its_jobs(database: Database) -> None:
     """It is ``stalled_after`` that counts, and not what the engine does when another worker starts."""
     worker, runs = worker_of(database, stalled_after=60)

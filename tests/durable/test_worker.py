@@ -233,6 +233,18 @@ class TestSteering:
             any_database.execute("UPDATE procrastinate_jobs SET status = 'succeeded'")
             assert not await worker.retry(number)
 
+    async def test_retries_a_job_that_was_to_be_cancelled(self, any_database: Database) -> None:
+        """A job that failed while it was asked to abort runs again like any other, without being asked once more."""
+        app = any_database.app()
+
+        @app.task(name="work")
+        async def work() -> None: ...
+
+        number = any_database.begin("work", None, status="failed", abort_requested=True)
+        async with hosted(worker := ProcrastinateWorker(app, **QUICK)):
+            assert await worker.retry(number)
+            await until(lambda: any_database.states() == ["succeeded"])
+
     async def test_does_not_retry_a_job_whose_place_is_taken(self, database: Database) -> None:
         """Another job that waits with its queueing lock is an error of the call."""
         app = database.app()

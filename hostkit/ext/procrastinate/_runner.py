@@ -129,19 +129,24 @@ class Runner:
     async def _look_after(self, jobs: dict[int, Job]) -> None:
         if not jobs:
             return
-        held = set(jobs)
+        kept = dict.fromkeys(jobs, "doing")
         with anyio.move_on_after(END_TIMEOUT):
             try:
-                held = await _statements.held(self._app, list(jobs.values()))
-                await _statements.notify(self._app, jobs.keys() - held)
+                kept = await _statements.kept(self._app, list(jobs.values()))
+                await _statements.notify(self._app, jobs.keys() - kept.keys())
             except Exception as error:  # noqa: BLE001  # the database is away; the sweep does not need this
                 logger.debug("cannot see what has become of jobs that were aborted: {!r}", error)
         # By number, as a worker may fetch one that has given up once more, before it hears of the stop.
-        back = {job.id: name_of(job) for job in self.running.returned if job.id not in held}
+        returned = {job.id: name_of(job) for job in self.running.returned if job.id is not None}
+        back = [name for number, name in returned.items() if number not in kept]
+        failed = [name for number, name in returned.items() if kept.get(number) == "failed"]
+        held = sorted(number for number, state in kept.items() if state == "doing")
         if back:
-            logger.info("back in the queue: {}", ", ".join(back.values()))
+            logger.info("back in the queue: {}", ", ".join(back))
+        if failed:
+            logger.info("failed, as they were to be cancelled: {}", ", ".join(failed))
         if held:
-            raise JobsNotReturnedError([name_of(jobs[number]) for number in sorted(held)], self._settings.stalled_after)
+            raise JobsNotReturnedError([name_of(jobs[number]) for number in held], self._settings.stalled_after)
 
     def _begin(self) -> EngineRun:
         settings = self._settings

@@ -21,9 +21,10 @@ SELECT pg_notify(channel, json_build_object('type', 'job_inserted', 'job_id', jo
   FROM procrastinate_jobs AS job, unnest(ARRAY[%(one)s || job.queue_name, %(any)s]) AS channel
  WHERE job.id = ANY(%(ids)s) AND job.status = 'todo'
 """
-HELD = """
-SELECT id FROM procrastinate_jobs
- WHERE id = ANY(%(ids)s) AND status = 'doing' AND (worker_id IS NULL OR worker_id = ANY(%(workers)s))
+KEPT = """
+SELECT id, status FROM procrastinate_jobs
+ WHERE id = ANY(%(ids)s)
+   AND (status = 'failed' OR status = 'doing' AND (worker_id IS NULL OR worker_id = ANY(%(workers)s)))
 """
 # Since it was last retried by hand. The event that a job has gone back comes right after the one for when it is due.
 RUNS = """
@@ -41,11 +42,12 @@ SELECT count(*) FILTER (WHERE due NOT IN (%(aborted)s, %(swept)s)) AS failures,
 # attempt then.
 GIVE_BACK = """
 WITH job AS MATERIALIZED (
-    SELECT id FROM procrastinate_jobs
+    SELECT id, abort_requested FROM procrastinate_jobs
      WHERE id = %(id)s AND status = 'doing' AND attempts = %(attempts)s
        FOR UPDATE SKIP LOCKED
 )
-SELECT job.id, procrastinate_retry_job_v2(job.id, %(at)s, NULL, NULL, NULL) FROM job
+SELECT CASE WHEN job.abort_requested THEN 'failed' ELSE 'todo' END AS state,
+       procrastinate_retry_job_v2(job.id, %(at)s, NULL, NULL, NULL) FROM job
 """
 FAIL = """
 WITH job AS MATERIALIZED (
@@ -56,7 +58,9 @@ WITH job AS MATERIALIZED (
 SELECT job.id, procrastinate_finish_job_v1(job.id, 'failed', false) FROM job
 """
 RETRY = """
-WITH job AS MATERIALIZED (SELECT id FROM procrastinate_jobs WHERE id = %(id)s AND status = 'failed' FOR UPDATE)
+WITH job AS (
+    UPDATE procrastinate_jobs SET abort_requested = false WHERE id = %(id)s AND status = 'failed' RETURNING id
+)
 SELECT job.id, procrastinate_retry_job_v2(job.id, now(), NULL, NULL, NULL) FROM job
 """
 DELETE = "DELETE FROM procrastinate_jobs WHERE id = %(id)s AND status = 'failed' RETURNING id"
@@ -135,21 +139,21 @@ async def notify(app: App, ids: Iterable[int]) -> None:
     await app.connector.execute_query_async(NOTIFY, ids=list(ids), one=ONE_QUEUE, any=ANY_QUEUE)
 
 
-async def held(app: App, jobs: Sequence[Job]) -> set[int]:
-    """Return which of *jobs* still belong to the run that has fetched them, by their number."""
+async def kept(app: App, jobs: Sequence[Job]) -> dict[int, str]:
+    """Return which of *jobs* have not gone back, by number: "doing" as their run has them still, or "failed"."""
     workers = [job.worker_id for job in jobs if job.worker_id is not None]
-    rows = await rows_of(app, HELD, ids=[job.id for job in jobs], workers=workers)
-    return {row["id"] for row in rows}
+    rows = await rows_of(app, KEPT, ids=[job.id for job in jobs], workers=workers)
+    return {row["id"]: row["status"] for row in rows}
 
 
-async def give_back(app: App, job: Job, mark: datetime) -> bool:
+async def give_back(app: App, job: Job, mark: datetime) -> str | None:
     """Have a job run again that a worker has left, for the reason that *mark* stands for.
 
     Returns:
-        False if it is not as it was: another has been quicker.
+        Its new state: "todo", or "failed" if it was to be cancelled. None if another has been quicker.
     """
-    found = await rows_of(app, GIVE_BACK, id=job.id, attempts=job.attempts, at=mark)
-    return bool(found)
+    rows = await rows_of(app, GIVE_BACK, id=job.id, attempts=job.attempts, at=mark)
+    return rows[0]["state"] if rows else None
 
 
 async def fail(app: App, job: Job) -> bool:

@@ -1,5 +1,7 @@
 """The sweep: jobs whose worker has gone run again, but not for ever."""
 
+from datetime import datetime
+
 import anyio
 from loguru import logger
 from procrastinate import App
@@ -80,22 +82,27 @@ class Sweep:
                         sweeps + 1,
                         job.id,
                     )
-            elif await _statements.give_back(self._app, job, SWEPT_MARK):
+            elif await self._run_again(job, SWEPT_MARK, "its worker has gone"):
                 self.swept += 1
-                logger.warning("job {} runs again: its worker has gone", name)
-                await _statements.notify(self._app, [job.id])
         except UniqueViolation:
             # Of its queueing lock, until the job that waits with that has begun.
             logger.debug("job {} cannot go back to its queue yet: another waits with its queueing lock", name)
 
     async def _give_back(self, job: Job) -> None:
         """Have a job of this service run again whose outcome could not be written down, unless it was after all."""
-        assert job.id is not None
         try:
-            if await _statements.give_back(self._app, job, ABORTED_MARK):
-                logger.warning("job {} runs again: its outcome could not be written down", name_of(job))
-                await _statements.notify(self._app, [job.id])
+            await self._run_again(job, ABORTED_MARK, "its outcome could not be written down")
         except UniqueViolation:
             logger.debug("job {} cannot go back to its queue yet: another waits with its lock", name_of(job))
         else:
             self._running.unwritten.remove(job)
+
+    async def _run_again(self, job: Job, mark: datetime, why: str) -> bool:
+        """Have a job run again, unless it was to be cancelled or another has been quicker."""
+        assert job.id is not None
+        state = await _statements.give_back(self._app, job, mark)
+        if state is not None:
+            what = "runs again" if state == "todo" else "is failed, as it was to be cancelled"
+            logger.warning("job {} {}: {}", name_of(job), what, why)
+            await _statements.notify(self._app, [job.id])
+        return state == "todo"
