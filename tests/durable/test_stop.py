@@ -6,11 +6,11 @@ from typing import Any
 
 import anyio
 import pytest
-from durable import QUICK, SOON, Database, hosted, log_lines, no_engine_left, until
-from procrastinate.exceptions import JobAborted
+from durable import QUICK, QUIET, SOON, Database, hosted, log_lines, no_engine_left, until
+from procrastinate.exceptions import AppNotOpen, JobAborted
 from procrastinate.job_context import JobContext
 
-from hostkit import HostFailedError, HostOptions, StoppingToken
+from hostkit import HostBuilder, HostFailedError, HostOptions, StoppingToken
 from hostkit.ext.procrastinate import JobCutError, JobsNotReturnedError, ProcrastinateWorker, retry_strategy
 from hostkit.jobs import Retry
 from hostkit.testing import ManualStoppingToken
@@ -115,6 +115,24 @@ async def test_a_cut_is_one_line_in_the_log(database: Database, caplog: pytest.L
     (record,) = [record for record in caplog.records if "ended with status" in record.message]
     assert "Aborted, to retry" in record.message
     assert record.exc_info is None
+
+
+async def test_workers_may_share_an_app(database: Database) -> None:
+    """The app stays open until the last of its workers has ended, whichever has opened it."""
+    jobs = Jobs(database)
+    builder = HostBuilder(QUIET)
+    builder.add_services(jobs.worker(queues=["default"]), jobs.worker(queues=["other"]))
+    async with builder.build() as host:
+        database.defer("wait")
+        await until(lambda: jobs.began)
+        host.lifetime.request_stop()
+        await until(lambda: [service.state for service in host.status().services][1] == "stopped")
+        jobs.let_go.set()
+
+    assert host.lifetime.exit_code == 0
+    assert database.states() == ["succeeded"]
+    with pytest.raises(AppNotOpen):
+        await jobs.app.check_connection_async()
 
 
 async def test_jobs_without_a_limit_have_as_long_as_they_take(database: Database) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -32,6 +33,8 @@ FINAL_WORDS = re.compile(
 )
 # On a server that has restarted, the functions are there from the first moment; on an older schema some are missing.
 FUNCTIONS = re.compile(r"^CREATE FUNCTION (procrastinate_\w+)\(", re.MULTILINE)
+_blocks: Counter[App] = Counter()
+"""How many blocks of `opened` share an app that one of them has opened."""
 
 
 class SchemaError(HostStateError):
@@ -55,26 +58,27 @@ def pool_of(app: App) -> AsyncConnectionPool[Any]:
 async def opened(app: App, *, apply_missing_schema: bool = False) -> AsyncIterator[None]:
     """Open *app* for the block, when the database is there; an app that is open already stays so.
 
+    Blocks that overlap share the app: the last one closes it.
+
     Raises:
         HostStateError: The database refuses the connection, or the engine's tables are not those it needs.
     """
-    if is_open(app):
+    if is_open(app) and app not in _blocks:
         await check_schema(app)
         yield
         return
-    await app.close_async()  # the last end may have had no time to record that the pool is closed
-    async with await _connected(app) as connection:
-        if apply_missing_schema:
-            await _apply_schema(connection)
-        await _check_schema(connection)
+    _blocks[app] += 1
     try:
-        await app.open_async()
+        await _open(app, apply_missing_schema=apply_missing_schema)
         yield
     finally:
-        # In a task of its own: ended early, it would leave a pool that is neither open nor closed.
-        closing = asyncio.ensure_future(app.close_async())
-        with anyio.CancelScope(shield=True):
-            await asyncio.wait([closing], timeout=CLOSE_TIMEOUT)
+        _blocks[app] -= 1
+        if not _blocks[app]:
+            del _blocks[app]
+            # In a task of its own: ended early, it would leave a pool that is neither open nor closed.
+            closing = asyncio.ensure_future(app.close_async())
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait([closing], timeout=CLOSE_TIMEOUT)
 
 
 async def apply_schema(app: App) -> bool:
@@ -120,6 +124,18 @@ async def renew(app: App) -> None:
     least, most = pool.min_size, pool.max_size
     await pool.resize(least + 1, most + 1)
     await pool.resize(least, most)
+
+
+async def _open(app: App, *, apply_missing_schema: bool) -> None:
+    if is_open(app):
+        await check_schema(app)
+        return
+    await app.close_async()  # the last end may have had no time to record that the pool is closed
+    async with await _connected(app) as connection:
+        if apply_missing_schema:
+            await _apply_schema(connection)
+        await _check_schema(connection)
+    await app.open_async()
 
 
 async def _connected(app: App) -> psycopg.AsyncConnection[Any]:

@@ -56,7 +56,7 @@ class ProcrastinateWorker(BackgroundService):
     knows the worker; it waits for a database that is not there yet, within the host's ``startup_timeout``. It needs
     asyncio or uvloop.
 
-    The app is opened and closed with the service, unless it is open already.
+    The app is opened and closed with the service, unless it is open already. Several workers may share one.
 
     Stopping:
         At its turn it fetches no more, and running jobs finish. Those that still run shortly before the service
