@@ -11,7 +11,13 @@ from procrastinate.exceptions import AppNotOpen, JobAborted
 from procrastinate.job_context import JobContext
 
 from hostkit import HostBuilder, HostFailedError, HostOptions, StoppingToken
-from hostkit.ext.procrastinate import JobCutError, JobsNotReturnedError, ProcrastinateWorker, retry_strategy
+from hostkit.ext.procrastinate import (
+    JobCutError,
+    JobsNotReturnedError,
+    ProcrastinateWorker,
+    _statements,
+    retry_strategy,
+)
 from hostkit.jobs import Retry
 from hostkit.testing import ManualStoppingToken
 
@@ -33,15 +39,29 @@ class Jobs:
         self.began: list[int | None] = []
         self.ended: list[int | None] = []
         self.let_go = asyncio.Event()
+        self.cleanup = 0.0
         self.app.task(name="wait", pass_context=True)(self.wait)
 
     async def wait(self, context: JobContext) -> None:
         self.began.append(context.job.id)
-        await self.let_go.wait()
+        try:
+            await self.let_go.wait()
+        finally:
+            await asyncio.sleep(self.cleanup)
         self.ended.append(context.job.id)
 
     def worker(self, **options: Any) -> ProcrastinateWorker:  # noqa: ANN401  # its options
         return ProcrastinateWorker(self.app, **{**QUICK, **options})
+
+
+async def run_until_cut(jobs: Jobs, time_left: float) -> None:
+    """Run a worker, and stop it with this time left while it runs a job."""
+    token = ManualStoppingToken(time_left=time_left)
+    async with anyio.create_task_group() as group:
+        group.start_soon(jobs.worker().execute, token)
+        jobs.database.defer("wait")
+        await until(lambda: jobs.began)
+        token.request_stop()
 
 
 async def test_a_job_that_ends_in_time_is_finished(database: Database) -> None:
@@ -133,6 +153,34 @@ async def test_workers_may_share_an_app(database: Database) -> None:
     assert database.states() == ["succeeded"]
     with pytest.raises(AppNotOpen):
         await jobs.app.check_connection_async()
+
+
+async def test_a_cut_that_is_slow_to_be_confirmed_is_confirmed(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a database that is far away, seeing what has become of the jobs takes what the stop leaves of its time."""
+    kept = _statements.kept
+
+    async def far(*given: Any) -> dict[int, str]:  # noqa: ANN401  # of the function that it stands for
+        await anyio.sleep(0.4)
+        return await kept(*given)
+
+    monkeypatch.setattr(_statements, "kept", far)
+    jobs = Jobs(database)
+    with log_lines() as lines:
+        await run_until_cut(jobs, time_left=1.8)
+
+    assert database.states() == ["todo"]
+    assert "INFO back in the queue: wait[1]" in lines
+
+
+async def test_a_job_that_cleans_up_is_given_back_after_the_cancellation(database: Database) -> None:
+    """A job whose service is cancelled, as by a second signal, has a second to clean up."""
+    jobs = Jobs(database)
+    jobs.cleanup = 0.5
+    await run_until_cut(jobs, time_left=0)
+
+    assert database.states() == ["todo"]
 
 
 async def test_jobs_without_a_limit_have_as_long_as_they_take(database: Database) -> None:

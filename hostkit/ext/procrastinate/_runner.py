@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -35,6 +36,8 @@ SHARE_OF_MARGIN = 1 / 3
 CANCELLATIONS = 6
 END_TIMEOUT = 0.2
 """Seconds for each of the last steps, with the database away or jobs that go on."""
+LATE_TIMEOUT = 1.0
+"""The same once the service has been cancelled, with a database that answers."""
 LAST_STEPS = 3
 """Looking after what was aborted, closing the pool, leaving what waits for it."""
 
@@ -97,14 +100,16 @@ class Runner:
             JobsNotReturnedError: Some could not be given back.
         """
         runs = self._stop_runs()
-        if self.running.end_soon() and runs:
-            await _ended(runs, END_TIMEOUT)
+        late = self.running.end_soon() or not self._token.time_left
+        limit = await self._limit()
+        if late and runs:
+            await _ended(runs, limit)
         for running in self.running:
             if not running.ended:
                 line = running.line()
                 logger.warning("job {} goes on in spite of the stop{}", running.name, f", at {line}" if line else "")
         jobs = [*self.running.returned, *self.running.unwritten, *(running.job for running in self.running)]
-        await self._look_after({job.id: job for job in jobs if job.id is not None})
+        await self._look_after({job.id: job for job in jobs if job.id is not None}, limit)
 
     async def leave(self) -> None:
         """End the workers that still wait for a pool that has been closed; those with jobs that go on are left alone.
@@ -126,11 +131,20 @@ class Runner:
             run.stop()
         return runs
 
-    async def _look_after(self, jobs: dict[int, Job]) -> None:
+    async def _limit(self) -> float:
+        """Return how long each of the last steps may take: what the host leaves for them, as a database may be far."""
+        left = min(self._token.time_left, LONGEST_MARGIN) - LAST_STEPS * END_TIMEOUT
+        if not self._token.time_left and (self.running or self.running.returned):
+            with anyio.move_on_after(LATE_TIMEOUT), suppress(Exception):
+                await _database.probe(self._app)
+                left = LATE_TIMEOUT
+        return max(left, END_TIMEOUT)
+
+    async def _look_after(self, jobs: dict[int, Job], limit: float) -> None:
         if not jobs:
             return
         kept = dict.fromkeys(jobs, "doing")
-        with anyio.move_on_after(END_TIMEOUT):
+        with anyio.move_on_after(limit):
             try:
                 kept = await _statements.kept(self._app, list(jobs.values()))
                 await _statements.notify(self._app, jobs.keys() - kept.keys())
