@@ -5,6 +5,8 @@ import logging
 import re
 from contextlib import ExitStack
 
+import procrastinate
+import psycopg
 import pytest
 from durable import QUICK, SOON, Database, hosted, log_lines, until
 from procrastinate.job_context import JobContext
@@ -267,6 +269,72 @@ async def test_one_that_cannot_go_back_yet_is_tried_again(database: Database) ->
 
     assert states == ["doing", "todo"]
     assert len(runs) == 2
+
+
+class Silencer:
+    """A way to a database on which connections can fall silent, without an end; new ones are well."""
+
+    def __init__(self, database: Database) -> None:
+        self._target = psycopg.conninfo.conninfo_to_dict(database.uri)
+        self._open = [asyncio.Event()]
+        self._open[-1].set()
+
+    async def __aenter__(self) -> str:
+        """Return the address of the database behind it."""
+        self._server = await asyncio.start_server(self._connect, "127.0.0.1")
+        port = self._server.sockets[0].getsockname()[1]
+        return psycopg.conninfo.make_conninfo(**{**self._target, "host": "127.0.0.1", "port": port})
+
+    async def __aexit__(self, *_: object) -> None:
+        for each in self._open:
+            each.set()
+        self._server.close()
+        await self._server.wait_closed()
+
+    def silence(self) -> None:
+        """Let nothing through any more, on the connections that there are."""
+        self._open[-1].clear()
+        self._open.append(asyncio.Event())
+        self._open[-1].set()
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        still_open = self._open[-1]
+        path = f"{self._target['host']}/.s.PGSQL.{self._target.get('port', 5432)}"
+        there, back = await asyncio.open_unix_connection(path)
+
+        async def pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+            while data := await source.read(65536):
+                await still_open.wait()
+                target.write(data)
+            target.close()
+
+        await asyncio.gather(pass_on(reader, back), pass_on(there, writer), return_exceptions=True)
+
+
+async def test_connections_that_fall_silent_are_an_outage(database: Database) -> None:
+    """A worker whose heartbeats do not get through is replaced, with new connections, and the log says so."""
+    silencer = Silencer(database)
+    runs: list[int] = []
+    async with silencer as address:
+        app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=address))
+
+        @app.task(name="note")
+        async def note() -> None:
+            runs.append(1)
+
+        with log_lines() as lines:
+            async with hosted(worker := ProcrastinateWorker(app, **QUICK, backoff=SOON)) as host:
+                database.defer("note")
+                await until(lambda: database.states() == ["succeeded"] and not worker.details()["running"])
+                silencer.silence()
+                database.defer("note")
+                await until(lambda: database.states() == ["succeeded"] * 2 and not worker.details()["running"])
+                await worker.check()
+
+    assert len(runs) == 2
+    assert names_of(lines) == ["WARNING the worker fetches", "INFO a new worker"]
+    assert lines[0].endswith("TimeoutError: no heartbeat gets through, for 0.4 s")
+    assert host.lifetime.exit_code == 0
 
 
 async def test_a_stop_need_not_wait_for_the_backoff(database: Database) -> None:

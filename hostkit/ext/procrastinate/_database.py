@@ -119,8 +119,7 @@ async def renew(app: App) -> None:
     pool = pool_of(app)
     if isinstance(pool, AsyncNullConnectionPool):
         return  # it connects anew for each query
-    with anyio.move_on_after(CONNECT_TIMEOUT):
-        await pool.check()
+    await pool.drain()  # not check(): that would wait for connections that have fallen silent
     least, most = pool.min_size, pool.max_size
     await pool.resize(least + 1, most + 1)
     await pool.resize(least, most)

@@ -3,9 +3,13 @@
 import asyncio
 from typing import Any
 
+import anyio
 from loguru import logger
 from procrastinate import App
 from procrastinate.worker import Worker
+
+HEARTBEAT_LIMIT = 2
+"""After how many times their interval a heartbeat that is on its way counts as lost."""
 
 
 class EngineWorker(Worker):
@@ -14,12 +18,14 @@ class EngineWorker(Worker):
     Attributes:
         registered: Set when the database knows it.
         ending: Set when it fetches no more, for whatever reason; it may still run jobs.
+        silent: Whether a heartbeat has not got through.
     """
 
     def __init__(self, app: App, **options: Any) -> None:  # noqa: ANN401  # of the engine
         """Make a worker, in the event loop."""
         self.registered = asyncio.Event()
         self.ending = asyncio.Event()
+        self.silent = False
         self._id: int | None = None
         super().__init__(app, **options)
 
@@ -38,6 +44,24 @@ class EngineWorker(Worker):
         """Begin to end; the engine calls it as well, when its listener has died."""
         super().stop()  # type: ignore[no-untyped-call]
         self.ending.set()  # its loop may wait for the pool, long after that
+
+    @property
+    def has_jobs(self) -> bool:
+        """Whether it runs jobs, or writes down their outcome."""
+        return bool(self._running_jobs)
+
+    async def _update_heartbeat(self) -> None:
+        """Send heartbeats; one that takes too long is an error: a connection may fall silent without an end."""
+        limit = HEARTBEAT_LIMIT * self.update_heartbeat_interval
+        while True:
+            await asyncio.sleep(self.update_heartbeat_interval)
+            assert self.worker_id is not None
+            with anyio.move_on_after(limit):
+                await self.app.job_manager.update_heartbeat(self.worker_id)
+                continue
+            self.silent = True
+            message = f"no heartbeat gets through, for {limit:g} s"
+            raise TimeoutError(message)
 
     async def _shutdown(self, side_tasks: list[asyncio.Task[Any]]) -> None:
         """Begin to end, after an error in its loop: there is no other sign of it before the last job has ended."""

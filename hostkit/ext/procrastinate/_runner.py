@@ -227,15 +227,24 @@ class Runner:
         self.sweep.hold()
 
     async def _send_heartbeats(self) -> None:
-        """Send the heartbeats of workers that fetch no more but run jobs: the engine's own end with the fetching."""
+        """Send the heartbeats of workers that fetch no more but run jobs: the engine's own end with the fetching.
+
+        One without jobs whose connections have fallen silent is cancelled, time and again, as it waits for them.
+        """
+        interval = self._settings.heartbeat_every / 2
         while True:
-            await anyio.sleep(self._settings.heartbeat_every / 2)
+            await anyio.sleep(interval)
             for run in self._runs:
-                if run.worker.ending.is_set() and not run.is_done and run.worker.worker_id is not None:
-                    try:
+                if not run.worker.ending.is_set() or run.is_done or run.worker.worker_id is None:
+                    continue
+                if run.worker.silent and not run.worker.has_jobs:
+                    run.task.cancel()
+                    continue
+                try:
+                    with anyio.fail_after(interval):
                         await self._app.job_manager.update_heartbeat(run.worker.worker_id)
-                    except Exception as error:  # noqa: BLE001  # the next one may get through
-                        logger.debug("no heartbeat: {!r}", error)
+                except Exception as error:  # noqa: BLE001  # the next one may get through
+                    logger.debug("no heartbeat: {!r}", error)
 
 
 def keep_a_periodic_task(app: App, queues: Iterable[str] | None) -> None:

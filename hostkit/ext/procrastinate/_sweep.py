@@ -47,7 +47,8 @@ class Sweep:
             if anyio.current_time() < self._held_until:
                 continue
             try:
-                await self.once()
+                with anyio.fail_after(self._settings.stalled_after):
+                    await self.once()
             except Exception as error:  # noqa: BLE001  # the database's: the worker itself finds that out
                 logger.debug("nothing swept: {!r}", error)
                 self.hold()
