@@ -61,6 +61,22 @@ async def test_one_that_ends_in_time_has_succeeded(database: Database) -> None:
     assert database.states() == ["succeeded"]
 
 
+async def test_one_that_raises_stop_iteration_has_failed(database: Database) -> None:
+    """``next()`` of nothing is a failure like any other, although a future cannot hold what it raises."""
+    app = database.app()
+
+    @app.task(name="first")
+    def first() -> object:
+        return next(iter([]))
+
+    async with hosted(worker := ProcrastinateWorker(app, **QUICK)):
+        database.defer("first")
+        await until(lambda: database.states() == ["failed"])
+        (failed,) = await worker.failed()
+
+    assert failed.error == "RuntimeError: the job raised StopIteration"
+
+
 async def test_one_that_does_not_is_never_given_back_while_its_thread_runs(database: Database) -> None:
     """A blocking job that ignores the stop keeps its row, is named with its line, and is a failure of the host."""
     app = database.app()

@@ -139,6 +139,9 @@ class RunningJobs:
             if running.aborted:
                 raise JobAborted  # pragma: no cover  # aborted between its thread's start and this line
             return call_next()
+        except StopIteration as error:  # a future takes none, and would never be done
+            message = "the job raised StopIteration"
+            raise RuntimeError(message) from error
         finally:
             running.thread = None
             with suppress(RuntimeError):  # the loop has been closed over it
