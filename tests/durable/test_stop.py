@@ -299,6 +299,19 @@ async def test_a_cut_job_that_was_to_be_cancelled_is_not_said_to_be_back(databas
     assert not any("back in the queue" in line for line in lines)
 
 
+async def test_a_cut_job_that_another_worker_has_by_now_stays_there(database: Database) -> None:
+    """A worker that was paused until others took its jobs over gives none of those back, for they run there."""
+    jobs = Jobs(database)
+    async with hosted(jobs.worker(), options=SHORT) as host:
+        database.defer("wait")
+        await until(lambda: jobs.began)
+        other = database.execute("INSERT INTO procrastinate_workers DEFAULT VALUES RETURNING id")[0][0]
+        database.execute("UPDATE procrastinate_jobs SET attempts = attempts + 1, worker_id = %s", other)
+
+    assert host.lifetime.exit_code == 0
+    assert database.execute("SELECT status, worker_id FROM procrastinate_jobs") == [("doing", other)]
+
+
 async def test_heartbeats_go_on_while_jobs_finish(database: Database) -> None:
     """A stop may take longer than it takes until a worker counts as dead: its jobs are not taken from it."""
     first, second = Jobs(database), Jobs(database)

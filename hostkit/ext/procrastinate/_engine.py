@@ -5,8 +5,12 @@ from typing import Any
 
 import anyio
 from loguru import logger
-from procrastinate import App
+from procrastinate import App, RetryDecision
+from procrastinate.jobs import Job
 from procrastinate.worker import Worker
+
+from hostkit.ext.procrastinate import _statements
+from hostkit.ext.procrastinate._retry import ABORTED_MARK
 
 HEARTBEAT_LIMIT = 2
 """After how many times their interval a heartbeat that is on its way counts as lost."""
@@ -62,6 +66,13 @@ class EngineWorker(Worker):
             self.silent = True
             message = f"no heartbeat gets through, for {limit:g} s"
             raise TimeoutError(message)
+
+    async def _persist_job_status(self, job: Job, *, retry_decision: RetryDecision | None, **outcome: Any) -> None:  # type: ignore[override]  # noqa: ANN401  # as the engine calls it
+        """Write down what has become of a job; one that was cut goes back only if no other worker has it by now."""
+        if retry_decision is not None and retry_decision.retry_at == ABORTED_MARK:
+            await _statements.give_back(self.app, job, ABORTED_MARK)
+        else:
+            await super()._persist_job_status(job=job, retry_decision=retry_decision, **outcome)
 
     async def _shutdown(self, side_tasks: list[asyncio.Task[Any]]) -> None:
         """Begin to end, after an error in its loop: there is no other sign of it before the last job has ended."""
