@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import anyio
+import psycopg
 import pytest
 from durable import QUICK, Database, hosted, log_lines, until
 from procrastinate.exceptions import AppNotOpen, ConnectorException
@@ -132,6 +133,18 @@ async def test_a_database_that_is_away_is_waited_for(database: Database) -> None
 
     assert database.states() == ["todo"]
     assert len([line for line in lines if line.startswith("WARNING")]) == 1
+
+
+async def test_a_job_that_the_database_refuses_is_not_tried_again(database: Database) -> None:
+    """What can never be made, such as one with a text that PostgreSQL cannot hold, fails the run at once."""
+    app = database.app()
+    scheduler = Scheduler()
+    job = scheduler.add(defer(app, "reports.build", title="a\0b"), Daily("03:00", tz="UTC"))
+    async with app.open_async():
+        await run_once(scheduler)
+
+    assert isinstance(job.history[0].error, ConnectorException)
+    assert isinstance(job.history[0].error.__cause__, psycopg.DataError)
 
 
 async def test_a_stop_ends_the_wait(database: Database) -> None:

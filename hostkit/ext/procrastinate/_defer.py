@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
+import psycopg
 from loguru import logger
 from procrastinate import App
 from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
@@ -66,8 +67,10 @@ def defer(  # noqa: PLR0913  # one for each option of a job
         tries = 0
         while True:
             try:
-                await _defer_once(app, task_name, run, options, task_kwargs)
+                return await _defer_once(app, task_name, run, options, task_kwargs)
             except ConnectorException as error:
+                if not isinstance(error.__cause__, psycopg.OperationalError | psycopg.InterfaceError):
+                    raise  # the database is there, and refuses the job
                 tries += 1
                 if tries == 1:
                     logger.warning("no job {} yet, tried again: {}", task_name, cause_of(error))
@@ -75,8 +78,6 @@ def defer(  # noqa: PLR0913  # one for each option of a job
                     await anyio.sleep(BACKOFF.delay(tries))
                 if stopping_token.stop_requested:
                     raise
-            else:
-                return
 
     return defer_job
 
