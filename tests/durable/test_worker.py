@@ -13,7 +13,7 @@ from durable import QUICK, Database, hosted, log_lines, until
 from procrastinate.exceptions import AlreadyEnqueued
 from procrastinate.job_context import JobContext
 
-from hostkit.ext.procrastinate import ProcrastinateWorker, WorkerNotRunningError, _database, retry_strategy
+from hostkit.ext.procrastinate import ProcrastinateWorker, WorkerNotRunningError, _database, _retry, retry_strategy
 from hostkit.jobs import Retry, RetryAfterError
 
 
@@ -196,6 +196,19 @@ class TestSteering:
         assert both is not None
         assert deferred is not None
         assert 60 <= planned <= both < 3600 <= deferred
+
+    async def test_tells_how_long_a_job_has_been_back(self, any_database: Database) -> None:
+        """A job that a stop or a sweep has given back waits since then."""
+        app = any_database.app()
+        any_database.begin("work", 0, lock="one")  # so nobody takes the other
+        job = any_database.begin("work", 0)
+        statement = "SELECT procrastinate_retry_job_v2(%s, %s, NULL, NULL, 'one')"
+        any_database.execute(statement, job, _retry.ABORTED_MARK)
+        async with hosted(worker := ProcrastinateWorker(app, **{**QUICK, "stalled_after": 60})):
+            age = await worker.oldest_waiting_age()
+
+        assert age is not None
+        assert 0 <= age < 3600
 
     async def test_keeps_to_its_own_queues(self, database: Database) -> None:
         """A worker with queues counts and lists those alone."""

@@ -69,7 +69,8 @@ SELECT status, count(*) AS number FROM procrastinate_jobs
  WHERE %(queues)s::varchar[] IS NULL OR queue_name = ANY(%(queues)s)
  GROUP BY status
 """
-# A job waits since its instant, if it has one or was put back, or else since it was deferred.
+# A job waits since its instant, if it has one, or since it has gone back, where that is a mark of 1970; or else since
+# it was deferred.
 OLDEST = """
 WITH ready AS (
     SELECT id, scheduled_at FROM procrastinate_jobs
@@ -77,7 +78,11 @@ WITH ready AS (
        AND (%(queues)s::varchar[] IS NULL OR queue_name = ANY(%(queues)s))
 )
 SELECT extract(epoch FROM now() - least(
-    (SELECT min(scheduled_at) FROM ready),
+    (SELECT min(scheduled_at) FROM ready WHERE scheduled_at > '1970-01-02'),
+    (SELECT min(at) FROM (
+        SELECT max(at) AS at FROM procrastinate_events
+         WHERE type = 'deferred_for_retry' AND job_id IN (SELECT id FROM ready WHERE scheduled_at <= '1970-01-02')
+         GROUP BY job_id) AS back),
     (SELECT min(at) FROM procrastinate_events
       WHERE type = 'deferred' AND job_id = (SELECT min(id) FROM ready WHERE scheduled_at IS NULL))
 ))::float AS seconds
