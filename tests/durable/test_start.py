@@ -1,12 +1,15 @@
 """What keeps a worker from starting is one clear error; a database that comes later is waited for."""
 
 import re
+from contextlib import nullcontext
 from typing import Any
 
 import anyio
 import procrastinate
+import psycopg
 import pytest
 from durable import QUICK, Database, Server, hosted, log_lines, until
+from psycopg.rows import dict_row
 
 from hostkit import HostFailedError, HostOptions, HostStateError, StartupTimeoutError
 from hostkit.ext.procrastinate import ProcrastinateWorker, WorkerNotRunningError, _database, apply_schema
@@ -105,6 +108,31 @@ async def test_options_of_connections_may_be_functions(database: Database) -> No
         )
 
     assert ("orders",) in names
+
+
+async def test_connections_may_have_rows_of_their_own_kind(database: Database) -> None:
+    """Whatever connections make of their rows, the tables are found."""
+    async with hosted(worker := ProcrastinateWorker(database.app(kwargs={"row_factory": dict_row}), **QUICK)):
+        await worker.check()
+
+
+@pytest.mark.parametrize("opens", [True, False])
+async def test_connections_may_be_configured(server: Server, opens: bool) -> None:  # noqa: FBT001  # a parameter
+    """What the app does with each connection, such as naming a schema, is done with those of the start as well."""
+
+    async def configure(connection: psycopg.AsyncConnection[Any]) -> None:
+        await connection.execute("SET search_path TO jobs")
+        await connection.commit()
+
+    database = Database(server, server.new_database())
+    database.execute("CREATE SCHEMA jobs")
+    app = database.app(configure=configure)
+    async with app.open_async() if opens else nullcontext():
+        assert await apply_schema(app)
+        async with hosted(worker := ProcrastinateWorker(app, **QUICK)):
+            await worker.check()
+
+    assert database.execute("SELECT schemaname FROM pg_tables WHERE tablename = 'procrastinate_jobs'") == [("jobs",)]
 
 
 async def test_the_schema_is_applied_where_there_is_none(any_server: Server) -> None:

@@ -15,6 +15,7 @@ from loguru import logger
 from procrastinate import App, PsycopgConnector
 from procrastinate.exceptions import AppNotOpen
 from procrastinate.schema import SchemaManager
+from psycopg.rows import tuple_row
 from psycopg_pool import AsyncConnectionPool, AsyncNullConnectionPool
 
 from hostkit import Backoff, HostStateError
@@ -171,6 +172,7 @@ async def _connect(app: App) -> psycopg.AsyncConnection[Any]:
             "conninfo": pool.conninfo,
             "kwargs": pool.kwargs,
             "connection_class": pool.connection_class,
+            "configure": pool._configure,  # noqa: SLF001  # as below
         }
     else:
         arguments = cast("PsycopgConnector", app.connector)._pool_args  # noqa: SLF001  # the pool has no other way to be asked
@@ -181,6 +183,8 @@ async def _connect(app: App) -> psycopg.AsyncConnection[Any]:
         connection: psycopg.AsyncConnection[Any] = await connection_class.connect(
             conninfo, **{**options, "autocommit": True}
         )
+        if arguments.get("configure") is not None:
+            await arguments["configure"](connection)
     return connection
 
 
@@ -209,7 +213,7 @@ async def _check_schema(connection: psycopg.AsyncConnection[Any]) -> None:
         raise SchemaError(message)
     needed = FUNCTIONS.findall(SchemaManager.get_schema())
     query = "SELECT proname FROM pg_proc WHERE proname = ANY(%s) AND pg_function_is_visible(oid)"
-    cursor = await connection.execute(query, (needed,))
+    cursor = await connection.cursor(row_factory=tuple_row).execute(query, (needed,))
     found = {name for (name,) in await cursor.fetchall()}
     missing = [name for name in needed if name not in found]
     if missing:
@@ -221,6 +225,8 @@ async def _check_schema(connection: psycopg.AsyncConnection[Any]) -> None:
 
 
 async def _has_tables(connection: psycopg.AsyncConnection[Any]) -> bool:
-    cursor = await connection.execute("SELECT to_regclass('procrastinate_jobs') IS NOT NULL")
+    cursor = await connection.cursor(row_factory=tuple_row).execute(
+        "SELECT to_regclass('procrastinate_jobs') IS NOT NULL"
+    )
     row = await cursor.fetchone()
     return bool(row and row[0])
