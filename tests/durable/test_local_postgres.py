@@ -13,9 +13,9 @@ import anyio
 import psycopg
 import pytest
 from children import PYTHON, Child, directory
-from durable import hosted, until
+from durable import QUIET, hosted, until
 
-from hostkit import HostkitError, HostStateError
+from hostkit import HostBuilder, HostkitError, HostStateError
 from hostkit.ext.local_postgres import LocalPostgres
 
 CHILD = """
@@ -116,7 +116,44 @@ def test_refuses_what_is_no_port(port: Any, error: type[Exception], words: str) 
         LocalPostgres("data", port=port)
 
 
+async def test_its_address_takes_any_directory(data: Path) -> None:
+    """What means something else in an address is written so that it does not."""
+    postgres = LocalPostgres(data.with_name("50%#1"))
+    async with hosted(postgres):
+        found = ask(postgres.uri)
+
+    assert found == [(1,)]
+
+
+@pytest.mark.parametrize("name", ["my data", "a,b", "a&b", "a'b"])
+def test_refuses_a_directory_that_the_server_cannot_take(data: Path, name: str) -> None:
+    """A path that would be taken apart on its way to the server is told of where it is given."""
+    with pytest.raises(ValueError, match=f"must not contain {name.strip('abmydt')!r}, which pg_ctl cannot take, got"):
+        LocalPostgres(data.with_name(name))
+
+
+async def test_says_why_the_server_does_not_start(data: Path) -> None:
+    """The end of the server's log is in the error: a port that is taken, for instance."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(
+            HostkitError, match=f"(?s)does not start:.*another postmaster already running on port {port}"
+        ):
+            await LocalPostgres(data, port=port).start()
+
+
 class TestSeveralUsers:
+    async def test_several_servers_start_and_stop_together(self, data: Path) -> None:
+        """Services of one step, each with data of its own, are started and stopped at the same time."""
+        builder = HostBuilder(QUIET)
+        servers = [LocalPostgres(data), LocalPostgres(data.with_name("other"))]
+        builder.add_services(*servers)
+        async with builder.build():
+            found = [ask(postgres.uri) for postgres in servers]
+
+        assert found == [[(1,)]] * 2
+        assert not any(is_running(postgres.directory) for postgres in servers)
+
     async def test_the_last_service_stops_it(self, data: Path) -> None:
         """Two services in one process share a server."""
         first, second = LocalPostgres(data), LocalPostgres(data)
