@@ -90,6 +90,26 @@ async def test_jobs_of_a_worker_that_has_ended_finish_beside_the_new_one(databas
     assert database.execute("SELECT DISTINCT attempts FROM procrastinate_jobs") == [(1,)]
 
 
+async def test_jobs_of_a_worker_that_has_ended_can_be_cancelled(database: Database) -> None:
+    """A job that goes on after its worker was replaced is asked to abort like any other."""
+    app = database.app()
+    began = asyncio.Event()
+
+    @app.task(name="wait")
+    async def wait() -> None:
+        began.set()
+        await asyncio.Event().wait()
+
+    async with hosted(worker := ProcrastinateWorker(app, **QUICK, backoff=SOON)):
+        number = database.defer("wait")
+        await began.wait()
+        with database.away():
+            await until(lambda: worker.details()["connected"] is False)
+        await until(lambda: worker.details()["connected"])
+        assert await worker.cancel(number)
+        await until(lambda: database.states() == ["aborted"])
+
+
 async def test_what_could_not_be_written_down_runs_again(database: Database) -> None:
     """A job that ends while the database refuses its outcome is swept up, and the end of the outage says so."""
     app = database.app(timeout=0.3)

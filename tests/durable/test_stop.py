@@ -275,6 +275,20 @@ async def test_a_users_abort_is_neither_retried_nor_a_failure(database: Database
     assert jobs.began == [number]
 
 
+async def test_a_job_can_be_cancelled_while_the_stop_waits_for_it(database: Database) -> None:
+    """A job that runs is asked to abort, also when its worker fetches no more."""
+    jobs = Jobs(database)
+    with log_lines() as lines:
+        async with hosted(worker := jobs.worker(), options=HostOptions(log_level="ERROR", shutdown_timeout=10)) as host:
+            number = database.defer("wait")
+            await until(lambda: jobs.began)
+            host.lifetime.request_stop()
+            await until(lambda: "INFO jobs that run, and have 8.0 s: 1" in lines)
+            assert await worker.cancel(number)
+
+    assert database.states() == ["aborted"]
+
+
 async def test_a_cut_job_that_was_to_be_cancelled_is_not_said_to_be_back(database: Database) -> None:
     """A job that is asked to abort while the stop cuts it ends as failed, and that is what the log says."""
     app = database.app()

@@ -54,6 +54,12 @@ class EngineWorker(Worker):
         """Whether it runs jobs, or writes down their outcome."""
         return bool(self._running_jobs)
 
+    async def look_after_jobs(self) -> None:
+        """Do once what the engine does only while it fetches: send a heartbeat, and abort what was to be cancelled."""
+        assert self.worker_id is not None
+        await self.app.job_manager.update_heartbeat(self.worker_id)
+        self._handle_abort_jobs_requested(await self.app.job_manager.list_jobs_to_abort_async())
+
     async def _update_heartbeat(self) -> None:
         """Send heartbeats; one that takes too long is an error: a connection may fall silent without an end."""
         limit = HEARTBEAT_LIMIT * self.update_heartbeat_interval

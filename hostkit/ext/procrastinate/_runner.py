@@ -73,7 +73,7 @@ class Runner:
         """Keep a worker running until the stop."""
         async with anyio.create_task_group() as group:
             group.start_soon(self.sweep.run, self._token)
-            group.start_soon(self._send_heartbeats)
+            group.start_soon(self._look_after_old_workers)
             await self._replace_workers(group.cancel_scope)
 
     async def finish(self) -> None:
@@ -86,7 +86,7 @@ class Runner:
         if self.running:
             logger.info("jobs that run, and have {:.1f} s: {}", left - margin, len(self.running))
         async with anyio.create_task_group() as group:
-            group.start_soon(self._send_heartbeats)
+            group.start_soon(self._look_after_old_workers)
             await _ended(runs, left - margin)
             if self.running:
                 self.running.end_soon()
@@ -226,14 +226,13 @@ class Runner:
         self.down_since = None
         self.sweep.hold()
 
-    async def _send_heartbeats(self) -> None:
-        """Send the heartbeats of workers that fetch no more but run jobs: the engine's own end with the fetching.
+    async def _look_after_old_workers(self) -> None:
+        """Look after workers that fetch no more but run jobs: the engine itself does so only while they fetch.
 
         One without jobs whose connections have fallen silent is cancelled, time and again, as it waits for them.
         """
-        interval = self._settings.heartbeat_every / 2
         while True:
-            await anyio.sleep(interval)
+            await anyio.sleep(self._settings.heartbeat_every / 2)
             for run in self._runs:
                 if not run.worker.ending.is_set() or run.is_done or run.worker.worker_id is None:
                     continue
@@ -241,9 +240,9 @@ class Runner:
                     run.task.cancel()
                     continue
                 try:
-                    with anyio.fail_after(interval):
-                        await self._app.job_manager.update_heartbeat(run.worker.worker_id)
-                except Exception as error:  # noqa: BLE001  # the next one may get through
+                    with anyio.fail_after(self._settings.heartbeat_every):
+                        await run.worker.look_after_jobs()
+                except Exception as error:  # noqa: BLE001  # the next time it may get through
                     logger.debug("no heartbeat: {!r}", error)
 
 
