@@ -23,7 +23,7 @@ class Mail:
         self.began = anyio.Event()
 
         @app.task(name="mail.welcome", queue="mail", lock="mail")
-        async def welcome(user: int, /, greeting: str = "hello", **more: object) -> None:
+        async def welcome(user: int, greeting: str = "hello", **more: object) -> None:
             self.began.set()
             await anyio.sleep_forever()
 
@@ -33,7 +33,13 @@ class Mail:
         @app.task(name="mail.trace", pass_context=True)
         def trace(context: JobContext, user: int) -> None: ...
 
-        self.welcome, self.remind = welcome, remind
+        @app.task(name="mail.send")
+        def send(user: int, /) -> None: ...
+
+        @app.task(name="mail.all")
+        def everyone(*users: int) -> None: ...
+
+        self.welcome, self.remind, self.send, self.everyone = welcome, remind, send, everyone
         self.trace: Any = trace  # in a queue there is no context
 
 
@@ -93,22 +99,27 @@ async def test_a_job_with_a_key_that_waits_already_stands_for_both(database: Dat
 
 
 async def test_what_cannot_be_handed_over_is_named_and_a_failure(database: Database) -> None:
-    """A function that is no task, and an argument that JSON cannot hold, keep no other job from being saved."""
+    """What is no task, what JSON cannot hold and what cannot be given by name keep no other job from being saved."""
     mail = Mail(database)
     queue = JobQueue(on_lost=hand_over(mail.app))
     with log_lines("ERROR") as lines, pytest.raises(HostFailedError) as caught:
         async with mail.app.open_async(), hosted(queue) as host:
             await queue.enqueue_in(3600, print, 1)
             await queue.enqueue_in(3600, mail.trace, object())
+            await queue.enqueue_in(3600, mail.send, 1)
+            await queue.enqueue_in(3600, mail.everyone, 1, 2)
             job = await queue.enqueue_in(3600, mail.remind, 3)
             await host.stop()
 
     (error,) = caught.value.exceptions
     assert isinstance(error, HostkitError)
-    assert str(error) == "2 of 3 jobs could not be handed over to procrastinate, and are lost"
+    assert str(error) == "4 of 5 jobs could not be handed over to procrastinate, and are lost"
     assert [line.partition(":")[0] for line in lines if "handed over:" in line] == [
         "ERROR job 1 print was not handed over",
         "ERROR job 2 trace was not handed over",
+        "ERROR job 3 send was not handed over",
+        "ERROR job 4 everyone was not handed over",
     ]
+    assert any("procrastinate gives arguments by name, and *users: int takes none" in line for line in lines)
     assert job.state is JobState.LOST
     assert database.states() == ["todo"]

@@ -58,7 +58,11 @@ async def _hand_over(job: Job[object], task: Task[Any, Any, Any] | None) -> None
     arguments: dict[str, Any] = {}
     for name in names:
         if name in bound.arguments:
-            if bound.signature.parameters[name].kind is bound.signature.parameters[name].VAR_KEYWORD:
+            parameter = bound.signature.parameters[name]
+            if parameter.kind in {parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL}:
+                message = f"procrastinate gives arguments by name, and {parameter} takes none"
+                raise HostkitError(message)
+            if parameter.kind is parameter.VAR_KEYWORD:
                 arguments |= bound.arguments[name]
             else:
                 arguments[name] = bound.arguments[name]
