@@ -73,6 +73,22 @@ async def test_the_task_is_run_with_the_planned_instant(any_database: Database) 
     assert any_database.execute("SELECT priority, lock FROM procrastinate_jobs") == [(3, "reports")]
 
 
+async def test_what_is_not_given_is_the_tasks(database: Database) -> None:
+    """A task that is known here has its queue, locks and priority."""
+    app = database.app()
+
+    @app.task(name="reports.build", queue="reports", lock="one", queueing_lock="waits", priority=5)
+    async def build(timestamp: int) -> None: ...
+
+    scheduler = Scheduler()
+    scheduler.add(defer(app, "reports.build"), Daily("03:00", tz="UTC"))
+    async with app.open_async():
+        await run_once(scheduler)
+
+    found = database.execute("SELECT queue_name, lock, queueing_lock, priority FROM procrastinate_jobs")
+    assert found == [("reports", "one", "waits", 5)]
+
+
 async def test_an_interval_is_refused(database: Database) -> None:
     """The ticks of `Every` are each host's own, so that each host would make a job."""
     app = database.app()

@@ -26,7 +26,7 @@ def defer(  # noqa: PLR0913  # one for each option of a job
     queue: str | None = None,
     lock: str | None = None,
     queueing_lock: str | None = None,
-    priority: int = 0,
+    priority: int | None = None,
     **task_kwargs: object,
 ) -> Callable[[StoppingToken, Run], Awaitable[None]]:
     """Return a function for `hostkit.scheduling.Scheduler.add` that makes a job of *app* when it is called.
@@ -43,9 +43,9 @@ def defer(  # noqa: PLR0913  # one for each option of a job
         app: The app.
         task_name: Name of the task.
         queue: Name of the queue; the task's if it is known here, else ``"default"``.
-        lock: No two jobs with the same lock run at a time.
+        lock: No two jobs with the same lock run at a time. The task's if not given, as are the following.
         queueing_lock: No two jobs with the same one wait; where one does already, none is made.
-        priority: Jobs with a higher one run first.
+        priority: Jobs with a higher one run first; 0 where nothing else is said.
         task_kwargs: Arguments of the task; what JSON can hold.
 
     Raises:
