@@ -46,6 +46,21 @@ async def test_twenty_hosts_make_one_job_for_each_instant(database: Database) ->
     ]
 
 
+async def test_hosts_may_name_an_instant_by_the_clocks_of_different_zones(database: Database) -> None:
+    """It is the instant that has one job, and not what the clock shows."""
+    app = database.app()
+    schedulers = [Scheduler(now=Clock().now) for _ in range(2)]
+    schedules = [Daily("20:00:01", tz="UTC"), Daily("23:00:01", tz="Europe/Istanbul")]
+    jobs = [
+        scheduler.add(defer(app, "reports.build"), schedule, name="nightly")
+        for scheduler, schedule in zip(schedulers, schedules, strict=True)
+    ]
+    async with app.open_async(), hosted(*schedulers):
+        await until(lambda: all(job.history for job in jobs))
+
+    assert database.states() == ["todo"]
+
+
 async def run_once(scheduler: Scheduler) -> None:
     """Run what a scheduler has, once."""
     async with hosted(scheduler):

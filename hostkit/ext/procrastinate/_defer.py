@@ -1,6 +1,7 @@
 """A job that a schedule makes: one for each planned instant, over any number of hosts."""
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC
 from typing import Any
 
 import anyio
@@ -98,7 +99,8 @@ async def _defer_once(
     timestamp = int(run.planned.timestamp())
     prefix = f"{run.scheduled_job.name}@"
     # The engine forgets earlier instants of one id: a host that is late would make its job a second time.
-    periodic_id = prefix + run.planned.isoformat()
+    # Hosts may name it by clocks of different zones.
+    periodic_id = prefix + run.planned.astimezone(UTC).isoformat()
     deferrer = app.configure_task(task_name, task_kwargs={**task_kwargs, "timestamp": timestamp}, **options)
     try:
         number = await app.job_manager.defer_periodic_job(
