@@ -177,7 +177,8 @@ async def test_the_first_failure_of_the_engine_is_one_of_the_start(database: Dat
 
     error = await error_of(database.app())
 
-    assert "no more workers" in str(error.__cause__)
+    assert isinstance(error, HostStateError)
+    assert str(error) == "the database refuses the worker: RaiseException: no more workers"
 
 
 async def test_a_stop_during_the_start_leaves_nothing_behind(database: Database) -> None:

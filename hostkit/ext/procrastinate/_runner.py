@@ -9,9 +9,10 @@ from typing import Any
 import anyio
 from loguru import logger
 from procrastinate import App
+from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Job
 
-from hostkit import StoppingToken
+from hostkit import HostStateError, StoppingToken
 from hostkit.ext.procrastinate import _database, _statements
 from hostkit.ext.procrastinate._engine import EngineRun, EngineWorker
 from hostkit.ext.procrastinate._errors import JobsNotReturnedError
@@ -65,9 +66,17 @@ class Runner:
         self._runs: list[EngineRun] = []
 
     async def start(self) -> None:
-        """Start the first worker; return when the database knows it."""
+        """Start the first worker; return when the database knows it.
+
+        Raises:
+            HostStateError: The database refuses it.
+        """
         keep_a_periodic_task(self._app, self._settings.queues)
-        await self._begin().started()
+        try:
+            await self._begin().started()
+        except ConnectorException as error:
+            message = f"the database refuses the worker: {cause_of(error)}"
+            raise HostStateError(message) from error
 
     async def run(self) -> None:
         """Keep a worker running until the stop."""
