@@ -302,8 +302,9 @@ async def test_a_cut_job_that_was_to_be_cancelled_is_not_said_to_be_back(databas
         finally:
             database.execute("UPDATE procrastinate_jobs SET abort_requested = true")
 
+    options = HostOptions(log_level="ERROR", shutdown_timeout=4)
     with log_lines() as lines:
-        async with hosted(ProcrastinateWorker(app, **QUICK), options=SHORT) as host:
+        async with hosted(ProcrastinateWorker(app, **QUICK), options=options) as host:
             database.defer("wait")
             await began.wait()
 
