@@ -142,6 +142,7 @@ async def test_workers_may_share_an_app(database: Database) -> None:
     jobs = Jobs(database)
     builder = HostBuilder(QUIET)
     builder.add_services(jobs.worker(queues=["default"]), jobs.worker(queues=["other"]))
+    builder.add_service(jobs.worker(queues=["third"]))
     async with builder.build() as host:
         database.defer("wait")
         await until(lambda: jobs.began)
