@@ -696,15 +696,21 @@ async def test_hooks_of_one_object_count_as_well() -> None:
     async def closed() -> None:
         called.append("closed")
 
+    async def check() -> None:
+        raise PuppetError
+
     adapter = HostedService()
-    adapter.start, adapter.stop, adapter.details = opened, closed, lambda: {"a": 1}  # type: ignore[method-assign]  # so
+    adapter.start, adapter.stop, adapter.check = opened, closed, check  # type: ignore[method-assign]  # so
+    adapter.details = lambda: {"a": 1}  # type: ignore[method-assign]  # likewise
     host, _ = build(adapter)
 
     async with host:
         details = host.service_status("a").details
+        problem = (await host.check())["a"]
 
     assert called == ["open", "closed"]
     assert details == {"a": 1}
+    assert isinstance(problem, PuppetError)
 
 
 @pytest.mark.parametrize("opens", [False, True])

@@ -128,7 +128,7 @@ async def check_all(
         for supervisor in () if lifecycle is None else lifecycle.supervisors.values():
             name, service = supervisor.name, supervisor.registration.service
             answers[name] = _problem(supervisor)
-            has_check = type(service).check is not HostedService.check  # the others need no task
+            has_check = overrides(service, "check")  # the others need no task
             if has_check and answers[name] is None and supervisor.state is not ServiceState.STOPPED:
                 group.start_soon(ask, name, service)
     return MappingProxyType(answers)
