@@ -1,6 +1,8 @@
 """What a process that a host owns waits for, and how long. What comes of it is told by `test_process_stuck`."""
 
+import signal
 from collections.abc import Iterator
+from errno import EMFILE
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ from puppet import QUIET
 from hostkit import Host, HostBuilder
 from hostkit._core.host import runner_of
 from hostkit._process.owner import _Ownership
+from hostkit._process.watchdog import Watchdog
 
 
 class Left(BaseException):
@@ -88,3 +91,19 @@ def test_leaves_at_the_end(owner: _Ownership) -> None:
 def test_waits_for_nothing(owner: _Ownership) -> None:
     """Without threads there is nothing to wait for."""
     assert len(wait(owner, (0.5, ""))) == 1
+
+
+def test_a_start_that_fails_holds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the process has no descriptor left for the watchdog, the signals and the ownership are given back."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def refuse(_self: Watchdog) -> None:
+        raise OSError(EMFILE, "too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Watchdog, "__enter__", refuse)
+        with pytest.raises(OSError, match="too many"):
+            HostBuilder(QUIET).build().run()
+
+    assert signal.getsignal(signal.SIGTERM) == before
+    HostBuilder(QUIET).build().run(configure_logging=False)

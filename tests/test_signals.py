@@ -282,8 +282,10 @@ def test_a_fork_has_no_host(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with handler_of_the_app(signal.SIGTERM) as heard, Signals() as signals:
         signals.attach(receiver)
+        signals.on_dump("SIGUSR1", lambda: receiver.heard.append("status"))
         monkeypatch.setattr(os, "getpid", lambda: -1)
         signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGUSR1)
 
     assert heard == [signal.SIGTERM]
     assert receiver.heard == []

@@ -111,17 +111,18 @@ class _Ownership:
         )
         self._threads = Threads()
         self._cancelled = self._warned_of_signals = False
-        self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        _Ownership._owned = os.getpid()
-        self._stack.callback(setattr, _Ownership, "_owned", 0)
-        if self._given is None:
-            if in_main_thread():
-                self._stack.enter_context(self._signals)
-            else:
-                log("WARNING", "not in the main thread: the host takes no signals")
-        self._stack.enter_context(self._watchdog)
+        with ExitStack() as stack:  # what follows may fail, for want of a descriptor
+            _Ownership._owned = os.getpid()
+            stack.callback(setattr, _Ownership, "_owned", 0)
+            if self._given is None:
+                if in_main_thread():
+                    stack.enter_context(self._signals)
+                else:
+                    log("WARNING", "not in the main thread: the host takes no signals")
+            stack.enter_context(self._watchdog)
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *exc_info: object) -> None:

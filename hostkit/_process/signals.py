@@ -157,6 +157,8 @@ class Signals:
             leave_by_signal(number)
 
     def _on_dump(self, _number: int, _frame: FrameType | None) -> None:
+        if os.getpid() != self._process:
+            return  # a fork has inherited the handler, but not the host
         try:
             self._dump()
         except Exception as error:  # noqa: BLE001  # it would come out at any line of the main thread
