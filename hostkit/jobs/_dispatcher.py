@@ -337,7 +337,7 @@ class Dispatcher:
         except BaseException as broken:  # noqa: BLE001  # the user's backoff
             add_note(error, f"not retried, as its backoff failed: {repr_of(broken)}")
             delay = None
-        if job.state is not RUNNING:
+        if job.state is not RUNNING:  # its backoff has cancelled it
             return
         if delay is None:
             self._end(job, JobState.FAILED, error.__traceback__)

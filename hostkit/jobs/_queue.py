@@ -103,7 +103,11 @@ class JobQueue(Enqueuer, BackgroundService):
     # The service.
 
     async def start(self) -> None:
-        """Open the queue; it is for the host to call."""
+        """Open the queue; it is for the host to call.
+
+        Raises:
+            HostStateError: It runs in another host.
+        """
         self._dispatcher.open()
 
     async def execute(self, stopping_token: StoppingToken) -> None:
