@@ -54,6 +54,7 @@ async def test_a_silent_service_is_stalled_and_recovers() -> None:
     async def service(stopping_token: StoppingToken) -> None:
         await stopping_token.sleep(5)
         await anyio.sleep(37)
+        stopping_token.beat()  # and in the same turn the wait is one more sign
         await stopping_token.wait()
 
     host, events = watched(service)

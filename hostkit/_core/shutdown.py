@@ -130,15 +130,13 @@ class Shutdown:
         runs = [(supervisor, supervisor.run) for supervisor in supervisors]
         for supervisor, _ in runs:
             supervisor.cancel_everything()
-        for _ in range(LAST_ROUNDS):
+        for left in reversed(range(LAST_ROUNDS + 1)):
             # A run may end for the next one, which is not to be given up with it.
             runs = [(supervisor, run) for supervisor, run in runs if not supervisor.ended and supervisor.run is run]
-            if not runs:
-                return
-            await self._wakeup.pause()
-        for supervisor, run in runs:
-            if not supervisor.ended and supervisor.run is run:
-                supervisor.abandon()
+            if runs and left:
+                await self._wakeup.pause()
+        for supervisor, _ in runs:
+            supervisor.abandon()
 
     async def _wait(self, deadline: float) -> None:
         await self._wakeup.wait(min(deadline, self._report_at))
