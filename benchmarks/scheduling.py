@@ -125,8 +125,9 @@ def ticks_hostkit(count: int) -> Figures:
             scheduler.add(ticking.job(number), Every(ticking.PERIOD))
         async with builder.build():
             figures = await ticking.figures()
-        outcomes = {run.outcome for job in scheduler.jobs.values() for run in job.history}
-        assert outcomes == {Outcome.SUCCEEDED}, outcomes
+        # What is left out when the machine is late is told by the figure of what was not done.
+        runs = [run for job in scheduler.jobs.values() for run in job.history if run.outcome is not Outcome.SKIPPED]
+        assert {run.outcome for run in runs} == {Outcome.SUCCEEDED}, runs
         return figures
 
     return anyio.run(main)
