@@ -34,7 +34,8 @@ def without_own_lines(error: Exception) -> Exception:
     traceback = error.__traceback__
     while traceback is not None and str(traceback.tb_frame.f_globals.get("__name__")).startswith("hostkit."):
         traceback = traceback.tb_next
-    return BaseException.with_traceback(error, traceback)  # a frozen dataclass refuses to have it set
+    BaseException.with_traceback(error, traceback)  # a frozen dataclass refuses to have it set
+    return error
 
 
 class FailureHook:
