@@ -27,6 +27,8 @@ LEFT_OUT = "left out here, as sessions of their own run them: the tests with rea
 WITHOUT_SERVERS = "not servers and not durable and not browser"
 SHORT = f"{WITHOUT_SERVERS} and not long"
 LONG = f"{WITHOUT_SERVERS} and long"
+# The slow tests stand together: dealt out beforehand, one worker would be left alone with them.
+SIDE_BY_SIDE = ("-n", "4", "--dist", "worksteal")
 EXTRAS = ",".join(PYPROJECT["project"]["optional-dependencies"])
 
 
@@ -124,13 +126,13 @@ def tests(session: nox.Session) -> None:
         return
     if session.python != OLDEST:  # measuring takes half the time again, and finds the same
         session.log(f"{LEFT_OUT}; and what does the same hundreds of times, which {OLDEST} does")
-        session.run("pytest", "-n", "4", "-m", SHORT)
+        session.run("pytest", *SIDE_BY_SIDE, "-m", SHORT)
         return
 
     session.log(LEFT_OUT)
-    covered(session, "-n", "4", "-m", SHORT, report=f"--omit={DURABLE}")
+    covered(session, *SIDE_BY_SIDE, "-m", SHORT, report=f"--omit={DURABLE}")
     session.log("what does the same hundreds of times: measured, it would take twice as long and reach no other line")
-    session.run("pytest", "-n", "4", "-m", LONG)
+    session.run("pytest", *SIDE_BY_SIDE, "-m", LONG)
 
 
 def covered(session: nox.Session, *arguments: str, report: str) -> None:
@@ -184,7 +186,7 @@ def minimal(session: nox.Session) -> None:
     """Run the tests that need no extra on the oldest dependencies, with nothing else installed."""
     oldest = [requirement.replace(">=", "==") for requirement in PYPROJECT["project"]["dependencies"]]
     session.install(str(wheel(session)), *oldest, *group("test-minimal"))
-    session.run("pytest", "-n", "4", "-m", SHORT, *session.posargs, env={"TEST_WITHOUT_EXTRAS": "1"})
+    session.run("pytest", *SIDE_BY_SIDE, "-m", SHORT, *session.posargs, env={"TEST_WITHOUT_EXTRAS": "1"})
 
 
 @nox.session(python=OLDEST, default=False)
