@@ -7,7 +7,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "_core/registration": {"class ServiceOptions(TypedDict, ": "for type checkers: a call may leave options out"},
     "_core/shutdown": {
         "LAST_ROUNDS = ": "a margin: how often the loop turns once more",
-        "if self.stop_at < math.inf and now <= self.cancel_at": "the deadlines are then what they would become",
+        "if self.stop_at < math.inf and at <= self.cancel_at": "the deadlines are then what they would become",
     },
     "_core/snapshot": {
         "self.now = -1.0 if lifecycle is None": "without a lifecycle there is nothing to reckon with it",
