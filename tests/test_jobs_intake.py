@@ -243,25 +243,6 @@ class TestKeys:
 
         assert first is not second
 
-    async def test_is_free_again_after_a_cancellation_in_a_thread(self) -> None:
-        """A thread that cancels a job and enqueues another one with its key gets another one, at once."""
-        queue, diary = JobQueue(), Diary()
-        by_key = queue.with_options(key="k")
-        jobs: list[Job[object]] = []
-
-        def replace() -> None:
-            jobs.append(by_key.enqueue_nowait(diary.note, "old"))
-            jobs[0].cancel()
-            jobs.extend(by_key.enqueue_nowait(diary.note, "new") for _ in range(2))
-
-        async with hosted(queue):
-            join(replace)
-            await queue.join()
-
-        assert diary.names == ["new"]
-        assert jobs[1] is jobs[2]
-        assert tally(queue) == {"succeeded": 1, "cancelled": 1}
-
     async def test_needs_no_room(self) -> None:
         """An enqueue that returns a job that is there already needs no room, also when it has waited for some."""
         queue, diary = JobQueue(concurrency=1, capacity=1), Diary()

@@ -221,8 +221,6 @@ class Dispatcher:
         """Cancel a job, wherever it is; return False if it has ended already."""
         if job.state in ENDED:
             return False
-        if job.state is not RUNNING and job.key is not None:
-            self.admission.release_key(job)  # the next job with this key may come before the loop's next turn
         self.inbox.do(partial(self._cancel, job))
         return True
 
