@@ -12,15 +12,7 @@ from job_hosts import ClumsyError, Diary, again, clumsy, hosted, of_a_queue, sta
 from loguru import logger
 from puppet import QUIET, Puppet
 
-from hostkit import (
-    HostBuilder,
-    HostedService,
-    HostOptions,
-    HostStateError,
-    ServiceStuckError,
-    StoppingToken,
-    StopTimeoutError,
-)
+from hostkit import HostBuilder, HostedService, HostOptions, ServiceStuckError, StoppingToken, StopTimeoutError
 from hostkit.jobs import Job, JobQueue, JobState, QueueClosedError, Retry
 from hostkit.testing import ManualStoppingToken
 
@@ -514,19 +506,6 @@ class TestSecondLife:
         assert states(lost, again) == ["lost", "succeeded"]
         assert tally(queue) == {"succeeded": 2, "lost": 2}
         assert len(queue.lost) == 1
-
-    async def test_needs_the_end_of_the_first(self) -> None:
-        """A queue that runs is refused by a second host, and goes on in the first."""
-        queue = JobQueue()
-
-        async with hosted(queue):
-            with pytest.RaisesGroup(pytest.RaisesExc(HostStateError, match="runs in another host already")):
-                async with hosted(queue):
-                    pass
-            job = await queue.enqueue(nothing)
-            await job.wait()
-
-        assert job.state is JobState.SUCCEEDED
 
     @pytest.mark.real_time
     async def test_may_be_in_another_loop(self) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from threading import get_ident
 
 from hostkit._execution.event_loop import EventLoop
-from hostkit._values.errors import HostStateError
 
 
 class Inbox:
@@ -37,14 +36,7 @@ class Inbox:
         return get_ident() == self.thread
 
     def open(self) -> EventLoop:
-        """Have everything done in the running event loop from now on, and return that; under the lock.
-
-        Raises:
-            HostStateError: Another host runs the service.
-        """
-        if self._loop is not None and self._loop.call_soon(self.take_in):  # else the loop has ended without a stop
-            message = "the service runs in another host already"
-            raise HostStateError(message)
+        """Have everything done in the running event loop from now on, and return that; under the lock."""
         self._loop = EventLoop()
         self.thread = get_ident()
         return self._loop

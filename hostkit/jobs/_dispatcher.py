@@ -64,12 +64,12 @@ class Dispatcher:
 
     def open(self) -> None:
         """Begin a lifecycle in the running event loop."""
+        self.log = JobLog()
+        self.pool = DaemonThreadPool("hostkit jobs")
+        self.history.forget_losses()
+        self._unreported.clear()
         with self.inbox.lock:
             self.time = self.executor.clock = self.inbox.open().time
-            self.log = JobLog()
-            self.pool = DaemonThreadPool("hostkit jobs")
-            self.history.forget_losses()
-            self._unreported.clear()
             self.admission.open()
             now = self.time()
             for job in self.executor.ready:
