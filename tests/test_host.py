@@ -686,6 +686,29 @@ async def test_a_start_that_swallows_its_cancellation_is_stopped_and_not_run() -
     assert host.lifetime.exit_code == 0
 
 
+async def test_a_stop_after_a_failed_start_has_its_time() -> None:
+    """A service that failed before it was ready, and cleans up already, is not given up as one that starts."""
+
+    class Slow(BackgroundService):
+        stopped_at = 0.0
+
+        async def execute(self, stopping_token: StoppingToken, *, task_status: anyio.abc.TaskStatus[None]) -> None:  # type: ignore[override]  # also
+            raise PuppetError
+
+        async def stop(self) -> None:
+            await anyio.sleep(15)
+            self.stopped_at = anyio.current_time()
+
+    slow = Slow()
+    host, events = build(slow)
+
+    with pytest.RaisesGroup(PuppetError):
+        await host.start()
+
+    assert slow.stopped_at == 15
+    assert "cancelled a" not in trace(events)
+
+
 async def test_hooks_of_one_object_count_as_well() -> None:
     """An object may be given hooks of its own, with no class for it."""
     called: list[str] = []

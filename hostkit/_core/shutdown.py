@@ -88,7 +88,7 @@ class Shutdown:
         unready = [each for step in self._steps for each in step if not each.ended and each.run.ready_at is None]
         for supervisor in unready:
             supervisor.cancel_start()
-            if not supervisor.ended:
+            if not supervisor.ended and supervisor.run.cancelled:  # not in its stop() already
                 self.own_deadlines[supervisor] = min(self.stop_at + self._options.cancellation_timeout, self.leave_at)
                 self._last.add(supervisor)
         for supervisor in (each for step in self._steps for each in step if each.ended and each.was_ready):
