@@ -338,8 +338,12 @@ class TestTimeout:
             finally:
                 raise SystemExit(5)
 
+        async def blocks() -> None:
+            block(30)
+
         timed = Timed()
         jobs = [timed.scheduler.add(each, Every(minutes=1), timeout=20) for each in (shields, stumbles)]
+        blocking = timed.scheduler.add(blocks, Every(minutes=2.5), timeout=20)
         exiting = timed.scheduler.add(exits, Every(minutes=3), timeout=20)
         host = hosted(timed.scheduler)
 
@@ -353,6 +357,7 @@ class TestTimeout:
             (Outcome.FAILED, 20, "timed out after 20 s", "TimeoutError('timed out after 20 s')"),
         ]
         assert [repr(run.error and run.error.__cause__) for run in runs] == ["None", "KeyError()"]
+        assert [run.reason for run in blocking.history] == ["timed out after 20 s"]
         assert [(run.outcome, run.reason) for run in exiting.history] == [(Outcome.FAILED, None)]
         assert host.lifetime.exit_code == 5
 

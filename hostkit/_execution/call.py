@@ -158,7 +158,8 @@ class Call:
             try:
                 return await awaitable
             finally:
-                self.timed_out = scope.cancel_called
+                # Which a backend may not have noticed, where the loop was blocked.
+                self.timed_out = scope.cancel_called or anyio.current_time() >= scope.deadline
         raise self._timeout_error()
 
     def _timeout_error(self) -> TimeoutError:
