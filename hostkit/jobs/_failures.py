@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from inspect import isawaitable
+from inspect import isawaitable, iscoroutine
 from typing import Any
 
 import anyio
@@ -80,10 +80,12 @@ class FailureHook:
             self._group.start_soon(self._run, self._function, name="hostkit jobs: on_failed")
 
     def take_untold(self) -> list[JobRecord]:
-        """Take out the jobs for which it has not been called."""
-        untold = [job for job, _ in self._jobs]
-        self._jobs.clear()
-        return untold
+        """Take out the jobs for which it has not been called, or what it has returned was not awaited."""
+        untold, self._jobs = self._jobs, deque()
+        for _, answer in untold:
+            if iscoroutine(answer):
+                answer.close()
+        return [job for job, _ in untold]
 
     async def _run(self, function: Callable[[JobRecord], object]) -> None:
         try:

@@ -67,7 +67,7 @@ class JobLog:
 
     def log_untold(self, jobs: Sequence[JobRecord]) -> None:
         """Write which failures ``on_failed`` has not heard of."""
-        self._write("WARNING", "on_failed was cancelled before it was called for {}", by_name(jobs))
+        self._write("WARNING", "on_failed was cancelled, and has not heard of {}", by_name(jobs))
 
     def log_stuck(self, jobs: Sequence[JobRecord]) -> None:
         """Write which jobs keep the queue from its end."""

@@ -103,11 +103,7 @@ class JobQueue(Enqueuer, BackgroundService):
     # The service.
 
     async def start(self) -> None:
-        """Open the queue; it is for the host to call.
-
-        Raises:
-            HostStateError: It runs in another host.
-        """
+        """Open the queue; it is for the host to call."""
         self._dispatcher.open()
 
     async def execute(self, stopping_token: StoppingToken) -> None:
