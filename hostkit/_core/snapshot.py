@@ -1,6 +1,5 @@
 """Looks at a host and its services: what they are doing, and whether they are well."""
 
-import math
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from types import MappingProxyType
@@ -16,6 +15,7 @@ from hostkit._core.status import HostStatus, ServiceStatus
 from hostkit._core.supervisor import Supervisor
 from hostkit._values import clock
 from hostkit._values.errors import HostStateError
+from hostkit._values.exceptions import sees_cancellation
 from hostkit._values.restart import Restart
 from hostkit._values.states import HostState, ServiceState
 from hostkit._values.text import repr_of, text_of, to_json_ready
@@ -119,7 +119,7 @@ async def check_all(
         except Exception as error:  # noqa: BLE001  # the answer
             answers[name] = error
         except BaseException as error:
-            if anyio.current_effective_deadline() == -math.inf:
+            if sees_cancellation():
                 raise  # the caller is cancelled, not what the check awaits
             answers[name] = problem = HostStateError(f"check() of service {name!r} raised {repr_of(error)}")
             problem.__cause__ = error

@@ -17,7 +17,7 @@ from anyio.lowlevel import checkpoint
 
 from hostkit._execution.context import ContextCoroutine
 from hostkit._execution.event_loop import TrioWaiter, loop_is_running, new_waiter, wake, watch_scope
-from hostkit._values.exceptions import has_cancellation
+from hostkit._values.exceptions import has_cancellation, sees_cancellation
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -317,8 +317,3 @@ async def scope_is_cancelled() -> bool:
         with suppress(anyio.get_cancelled_exc_class()):
             await checkpoint()
     return sees_cancellation()
-
-
-def sees_cancellation() -> bool:
-    """Return whether this task is being cancelled by a scope round it."""
-    return anyio.current_effective_deadline() == -math.inf

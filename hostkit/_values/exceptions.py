@@ -1,5 +1,6 @@
 """What an exception means: a failure, a request to exit, or nothing but a cancellation."""
 
+import math
 from collections.abc import Iterator
 
 import anyio
@@ -27,6 +28,11 @@ def has_cancellation(error: BaseException) -> bool:
     """Return whether *error* is a cancellation, or a group with one in it; in the event loop only."""
     cancelled = anyio.get_cancelled_exc_class()
     return any(isinstance(leaf, cancelled) for leaf in leaves(error))  # a group of the user's may refuse `subgroup`
+
+
+def sees_cancellation() -> bool:
+    """Return whether this task is being cancelled by a scope round it."""
+    return anyio.current_effective_deadline() == -math.inf
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:
