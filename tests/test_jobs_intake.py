@@ -396,6 +396,14 @@ class TestThreads:
         assert capacity < len(runs) or len(runs) == 9 * per_thread
 
 
+async def enqueue_or_note(queue: JobQueue, refused: list[float]) -> None:
+    """Enqueue a job, or note when it is refused."""
+    try:
+        await queue.enqueue(nothing)
+    except QueueClosedError:
+        refused.append(current_time())
+
+
 class TestClosing:
     async def test_refuses_after_its_turn_to_stop(self) -> None:
         """When the queue's turn to stop has come, it is closed, also for its own jobs."""
@@ -422,18 +430,12 @@ class TestClosing:
         queue, diary = JobQueue(concurrency=1, capacity=1), Diary()
         refused: list[float] = []
 
-        async def enqueue() -> None:
-            try:
-                await queue.enqueue(nothing)
-            except QueueClosedError:
-                refused.append(current_time())
-
         async with anyio.create_task_group() as group, hosted(queue):
             await queue.enqueue(diary.work, "blocker", 5)
             await anyio.lowlevel.checkpoint()
             await queue.enqueue(diary.work, "waiting", 1)
-            group.start_soon(enqueue)
-            group.start_soon(enqueue)
+            group.start_soon(enqueue_or_note, queue, refused)
+            group.start_soon(enqueue_or_note, queue, refused)
             await anyio.sleep(1)
 
         assert refused == [1, 1]
@@ -446,15 +448,9 @@ class TestClosing:
         queue.pause()
         refused: list[float] = []
 
-        async def enqueue() -> None:
-            try:
-                await queue.enqueue(nothing)
-            except QueueClosedError:
-                refused.append(current_time())
-
         async with hosted(queue), anyio.create_task_group() as group:
             await queue.enqueue(nothing)
-            group.start_soon(enqueue)
+            group.start_soon(enqueue_or_note, queue, refused)
             await anyio.sleep(1)
             queue._dispatcher.admission.close()
             queue._dispatcher.admission.open()
