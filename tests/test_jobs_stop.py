@@ -507,6 +507,31 @@ class TestSecondLife:
         assert tally(queue) == {"succeeded": 2, "lost": 2}
         assert len(queue.lost) == 1
 
+    async def test_follows_a_start_that_has_failed(self) -> None:
+        """A queue of a user's own whose start() fails behind the queue's is never stopped, and starts again."""
+
+        class Picky(JobQueue):
+            ready = False
+
+            async def start(self) -> None:
+                await super().start()
+                if not self.ready:
+                    raise OSError
+
+        queue, diary = Picky(), Diary()
+        builder = HostBuilder(QUIET)
+        builder.add_service(queue)
+        host = builder.build()
+
+        with pytest.RaisesGroup(OSError):
+            await host.start()
+        queue.ready = True
+        async with host:
+            await queue.enqueue(diary.note, "second life")
+            await queue.join()
+
+        assert diary.names == ["second life"]
+
     @pytest.mark.real_time
     async def test_may_be_in_another_loop(self) -> None:
         """The second life may be in another event loop, in another thread."""
