@@ -13,7 +13,7 @@ from procrastinate.job_context import JobContext
 from psycopg_pool import AsyncNullConnectionPool
 
 from hostkit import Backoff, HostFailedError, HostOptions
-from hostkit.ext.procrastinate import JobsNotReturnedError, ProcrastinateWorker, WorkerNotRunningError
+from hostkit.ext.procrastinate import JobsNotReturnedError, ProcrastinateWorker, WorkerNotRunningError, _engine
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
@@ -54,7 +54,8 @@ async def test_an_outage_is_one_line_and_its_end_another(database: Database, cap
 
     assert names_of(lines) == ["WARNING the worker fetches", "INFO a new worker"]
     assert re.search(r"begins in 0\.\d s: \w+: .+", lines[0])
-    assert [record.message for record in caplog.records if record.name != "psycopg.pool"] == []
+    # psycopg has words of its own for a query that was cancelled while the server ended its connection.
+    assert [record.message for record in caplog.records if not record.name.startswith("psycopg")] == []
     assert restarts == 1
 
 
@@ -354,6 +355,30 @@ async def test_connections_that_fall_silent_are_an_outage(database: Database) ->
     assert len(runs) == 2
     assert names_of(lines) == ["WARNING the worker fetches", "INFO a new worker"]
     assert lines[0].endswith("TimeoutError: no heartbeat gets through, for 0.4 s")
+    assert host.lifetime.exit_code == 0
+
+
+async def test_a_job_whose_outcome_falls_into_silence_runs_again(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that ends on a connection that has fallen silent runs again: no answer would ever come."""
+    monkeypatch.setattr(_engine, "OUTCOME_TIMEOUT", 1.0)
+    silencer = Silencer(database)
+    runs: list[int] = []
+    async with silencer as address:
+        app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=address))
+
+        @app.task(name="note")
+        async def note() -> None:
+            runs.append(1)
+            if len(runs) == 1:
+                silencer.silence()
+
+        async with hosted(worker := ProcrastinateWorker(app, **QUICK, backoff=SOON)) as host:
+            database.defer("note")
+            await until(lambda: database.states() == ["succeeded"] and not worker.details()["running"])
+
+    assert len(runs) == 2
     assert host.lifetime.exit_code == 0
 
 

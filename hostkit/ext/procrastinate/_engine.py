@@ -14,6 +14,8 @@ from hostkit.ext.procrastinate._retry import ABORTED_MARK
 
 HEARTBEAT_LIMIT = 2
 """After how many times their interval a heartbeat that is on its way counts as lost."""
+OUTCOME_TIMEOUT = 30.0
+"""Seconds in which the outcome of a job must be written down; it takes milliseconds, or never ends."""
 
 
 class EngineWorker(Worker):
@@ -75,10 +77,11 @@ class EngineWorker(Worker):
 
     async def _persist_job_status(self, job: Job, *, retry_decision: RetryDecision | None, **outcome: Any) -> None:  # type: ignore[override]  # noqa: ANN401  # as the engine calls it
         """Write down what has become of a job; one that was cut goes back only if no other worker has it by now."""
-        if retry_decision is not None and retry_decision.retry_at == ABORTED_MARK:
-            await _statements.give_back(self.app, job, ABORTED_MARK)
-        else:
-            await super()._persist_job_status(job=job, retry_decision=retry_decision, **outcome)
+        with anyio.fail_after(OUTCOME_TIMEOUT):  # the connection may have fallen silent
+            if retry_decision is not None and retry_decision.retry_at == ABORTED_MARK:
+                await _statements.give_back(self.app, job, ABORTED_MARK)
+            else:
+                await super()._persist_job_status(job=job, retry_decision=retry_decision, **outcome)
 
     async def _shutdown(self, side_tasks: list[asyncio.Task[Any]]) -> None:
         """Begin to end, after an error in its loop: there is no other sign of it before the last job has ended."""
