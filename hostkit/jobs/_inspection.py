@@ -37,7 +37,7 @@ class Inspection:
         """Return for how many seconds the next job has been ready, 0 if there is none."""
         job = next(self._ready(), None)
         since = None if job is None else job.enqueued_at if job.due_at is None else job.due_at
-        return 0.0 if since is None else max(0.0, self._dispatcher.time() - since)
+        return 0.0 if since is None else self._dispatcher.time() - since
 
     def waiting(self) -> Iterator[JobRecord]:
         """Return the jobs that have not begun: ready ones in their order, then those with a time by that."""
