@@ -48,14 +48,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         from importlib.metadata import version
 
         sys.stdout.write(f"hostkit {version('hostkit-py')}\n")
-    elif command == "run" and rest:
+    elif command not in ("run", "show"):
+        _refuse(f"no such command: {command!r}")
+    elif not rest or rest[0].startswith("-"):
+        _refuse(f"no target: hostkit {command} TARGET [flags]")
+    elif command == "run":
         _run(rest[0], rest[1:], f"hostkit run {rest[0]}")
-    elif command == "show" and rest:
-        _show(rest[0], rest[1:])
     else:
-        _refuse(
-            f"no target: hostkit {command} TARGET" if command in ("run", "show") else f"no such command: {command!r}"
-        )
+        _show(rest[0], rest[1:])
 
 
 def run(target: object, argv: Sequence[str] | None = None) -> None:

@@ -101,8 +101,10 @@ def refusal(capfd: Output, *arguments: str) -> list[str]:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["run"], "no target: hostkit run TARGET"),
-        (["show"], "no target: hostkit show TARGET"),
+        (["run"], "no target: hostkit run TARGET [flags]"),
+        (["show"], "no target: hostkit show TARGET [flags]"),
+        (["run", "--dashboard", "app.py"], "no target: hostkit run TARGET [flags]"),
+        (["show", "--json", "app.py"], "no target: hostkit show TARGET [flags]"),
         (["stop", "app.py"], "no such command: 'stop'"),
         (["app.py"], "no such command: 'app.py'"),
         (["run", "nowhere.py"], "no such file: 'nowhere.py'"),

@@ -179,7 +179,7 @@ WRONG = {
     "run app stray": "unrecognized arguments: stray",
     "run app --log-format xml": "--log-format xml: must be one of text, json",
     "run app:configured": "--directory (or DIRECTORY) is required",
-    "run": "no target: hostkit run TARGET",
+    "run": "no target: hostkit run TARGET [flags]",
     "walk": "no such command: 'walk'",
 }
 
