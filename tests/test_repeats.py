@@ -96,7 +96,7 @@ async def test_a_failure_again_and_again_is_few_lines(lines: list[str]) -> None:
         "WARNING service feed failed: PuppetError('no route')",
         "WARNING service feed restarting in 1.0 s, restart 1",
         "WARNING service feed failed again (12 times in 60 s): PuppetError: no route",
-        "WARNING service feed failed besides (7 times in 36 s): PuppetError: no route",
+        "WARNING service feed failed again (7 times in 36 s): PuppetError: no route",
     ]
     assert [len(rest) > 0 for _, *rest in found] == [True, False, False, False]
 
@@ -115,7 +115,7 @@ async def test_another_failure_is_told_in_full(lines: list[str]) -> None:
         "WARNING service feed restarting in 1.0 s, restart 1 of 5",
         "WARNING service feed failed: PuppetError('refused')",
         "WARNING service feed restarting in 1.0 s, restart 3 of 5",
-        "WARNING service feed failed besides (once in 12 s): PuppetError: no route",
+        "WARNING service feed failed again (once in 12 s): PuppetError: no route",
     ]
 
 

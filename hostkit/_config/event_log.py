@@ -74,7 +74,7 @@ class EventLog:
         if isinstance(event, events.StopRequested):
             for key, left_out in () if self._failures is None else self._failures.end(event.at):
                 service, text = cast("tuple[str, str]", key)
-                self._write_repeat(service, "besides", left_out, text)
+                self._write_repeat(service, left_out, text)
         elif isinstance(event, events.ServiceRestarting):
             return event.service in self._repeating and event.in_a_row > 0
         elif isinstance(event, events.ServiceFailed) and event.retried:
@@ -86,15 +86,15 @@ class EventLog:
                 return False
             self._repeating.add(event.service)
             if repeat is not None:
-                self._write_repeat(event.service, "again", repeat, text)
+                self._write_repeat(event.service, repeat, text)
             return True
         return False
 
-    def _write_repeat(self, service: str, again: str, repeat: Repeat, text: str) -> None:
+    def _write_repeat(self, service: str, repeat: Repeat, text: str) -> None:
         if LEVELS["WARNING"] >= self._lowest:
             times = "once" if repeat.times == 1 else f"{repeat.times} times"
-            message = "service {} failed {} ({} in {:.0f} s): {}"
-            log("WARNING", message, service, again, times, repeat.seconds, text, service=service)
+            message = "service {} failed again ({} in {:.0f} s): {}"
+            log("WARNING", message, service, times, repeat.seconds, text, service=service)
 
     def _fields(self, event: events.HostEvent) -> dict[str, object]:
         fields: dict[str, object] = {name: _shown(value) for name, value in vars(event).items()}
