@@ -137,6 +137,21 @@ async def test_a_cut_is_one_line_in_the_log(database: Database, caplog: pytest.L
     assert record.exc_info is None
 
 
+async def test_a_cancelled_job_is_one_line_in_the_log(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    """That a job was cancelled, as somebody asked for, is told without a traceback."""
+    jobs = Jobs(database)
+    caplog.set_level(logging.INFO, "procrastinate")
+    async with hosted(worker := jobs.worker(), options=SHORT):
+        number = database.defer("wait")
+        await until(lambda: jobs.began)
+        assert await worker.cancel(number)
+        await until(lambda: database.states() == ["aborted"])
+
+    (record,) = [record for record in caplog.records if "ended with status" in record.message]
+    assert "Aborted," in record.message
+    assert record.exc_info is None
+
+
 async def test_workers_may_share_an_app(database: Database) -> None:
     """The app stays open until the last of its workers has ended, whichever has opened it."""
     jobs = Jobs(database)

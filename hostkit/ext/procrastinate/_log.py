@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-ABORTED = "job_aborted_retry"
+ABORTED = frozenset({"job_aborted", "job_aborted_retry"})
 # What the engine says when the database is away; the restart of the worker says so once.
 OUTAGE = frozenset(
     {
@@ -33,7 +33,7 @@ class OneLine(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether the line is written."""
         action = getattr(record, "action", None)
-        if action == ABORTED:
+        if action in ABORTED:
             record.exc_info = record.exc_text = None
         if action in OUTAGE:
             self.last_error = record.exc_info[1] if record.exc_info else None
