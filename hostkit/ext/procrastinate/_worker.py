@@ -32,7 +32,7 @@ class JobSummary:
         task: Name of its task.
         queue: Name of its queue.
         state: As the engine calls it: ``"failed"``, ``"succeeded"`` …
-        attempts: How many runs have begun, aborted ones included.
+        attempts: How often it ran or was retried by hand, as the engine counts: aborted runs are included.
         kwargs: The arguments.
         at: When it came into this state (ISO 8601, UTC), if known.
         error: Its last error in words, if it ran in this process: the engine keeps none.
