@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 from asgi_client import Client
-from dashboard_durable import Engine
+from dashboard_durable import Engine, FailedJob
 from dashboard_host import TOKEN, Scene, fail, forever, nothing, scene
 from loguru import logger
 from puppet import QUIET, Puppet
@@ -346,6 +346,14 @@ class TestDurableJobs:
         ]
         assert (first, second) == ("Job 1 is back in its queue.", "Job 2 is deleted.")
         assert third == (409, "failed job 1 is not there any more")
+
+    async def test_one_attempt_is_one(self, engine: Engine) -> None:
+        """A job that was not retried has failed after 1 attempt, and with no error where none is known."""
+        engine.jobs = [FailedJob(1, "mail", "welcome", None, attempts=1, error=None)]
+        async with scene(lambda builder: builder.add_service(engine, name="durable")) as found:
+            history = await found.history(kind="durable", name="durable")
+
+        assert [item["text"] for item in history["groups"][0]["items"]] == ["after 1 attempt"]
 
     async def test_the_history_may_be_asked_for_first(self, engine: Engine) -> None:
         """A program that has not asked for the status before is answered, too."""

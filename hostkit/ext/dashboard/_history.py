@@ -153,6 +153,7 @@ def _job(job: Job[object], clocks: Clocks, *verbs: str) -> JSON:
 def _of_durable(jobs: Sequence[DurableJob]) -> list[JSON]:
     items = []
     for job in jobs:
-        text = f"after {job.attempts} attempts" + ("" if job.error is None else f": {shortened(job.error)}")
+        runs = "1 attempt" if job.attempts == 1 else f"{job.attempts} attempts"
+        text = f"after {runs}" + ("" if job.error is None else f": {shortened(job.error)}")
         items.append(_item(job.at, "failed", text, id=job.id, name=short_name(job.task), actions=["retry", "delete"]))
     return [_group("Failed for good", items, MOST)]
