@@ -6,7 +6,7 @@ mail server answers again, what has failed is enqueued once more, and the queue 
 Output:
     mail 1 sent
     mail 2 failed: the queue waits
-    1 jobs wait
+    waiting: 1
     the server is back
     mail 3 sent
     mail 2 sent
@@ -40,7 +40,7 @@ async def shop(stopping_token: StoppingToken) -> None:
     down.add("mail")
     await (await queue.enqueue(send, 2)).wait()
     await queue.enqueue(send, 3)
-    print(len(queue.waiting()), "jobs wait")
+    print("waiting:", len(queue.waiting()))
     await stopping_token.sleep(seconds=0.5)
     down.clear()
     print("the server is back")
