@@ -9,7 +9,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -125,20 +125,26 @@ def param(block: Block, value: object = None) -> object:
     return pytest.param(value or block, id=f"{block.name}:{block.line}", marks=marks)
 
 
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A directory for programs, some of which start a PostgreSQL server in it."""
+    with directory() as path:
+        yield path
+
+
 @pytest.mark.parametrize("block", [param(block) for block in PROGRAMS if not block.is_test])
-def test_a_program_runs(block: Block) -> None:
+def test_a_program_runs(block: Block, folder: Path) -> None:
     """Every block of Python in README and pages runs as it is."""
     beside = [each for each in PROGRAMS if (each.path, each.section) == (block.path, block.section)]
-    with directory() as folder:
-        for each in [*beside, block]:
-            code = each.text.replace("port=8000", "port=0")  # a free one instead of the reader's
-            (folder / each.file_name).write_text(code, encoding="utf-8")
-        (folder / "logs").mkdir()
+    for each in [*beside, block]:
+        code = each.text.replace("port=8000", "port=0")  # a free one instead of the reader's
+        (folder / each.file_name).write_text(code, encoding="utf-8")
+    (folder / "logs").mkdir()
 
-        with Child(*PYTHON, "-W", "error", block.file_name, cwd=folder) as child:
-            if child.wait_for(lambda line: "| hostkit | started" in line, within=4 * PATIENCE):  # a database is made
-                child.send(signal.SIGTERM)
-            exit_code = child.end()
+    with Child(*PYTHON, "-W", "error", block.file_name, cwd=folder) as child:
+        if child.wait_for(lambda line: "| hostkit | started" in line, within=4 * PATIENCE):  # a database is made
+            child.send(signal.SIGTERM)
+        exit_code = child.end()
 
     assert exit_code == 0, child.text
     # A PostgreSQL from a wheel says at every start that it is not for production.
@@ -173,11 +179,11 @@ def test_the_tests_that_are_shown_pass(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("block", [param(block) for block in PROGRAMS if block.is_test and needed(block.text)])
-def test_a_test_that_needs_more_passes(block: Block, tmp_path: Path) -> None:
+def test_a_test_that_needs_more_passes(block: Block, folder: Path) -> None:
     """A test that needs a package that not every reader has passes as it is."""
-    (tmp_path / "test_app.py").write_text(block.text, encoding="utf-8")
+    (folder / "test_app.py").write_text(block.text, encoding="utf-8")
 
-    with Child(*PYTHON, "-m", "pytest", "-v", "test_app.py", cwd=tmp_path) as child:
+    with Child(*PYTHON, "-m", "pytest", "-v", "test_app.py", cwd=folder) as child:
         exit_code = child.end(within=4 * PATIENCE)
 
     assert exit_code == 0, child.text
@@ -185,21 +191,21 @@ def test_a_test_that_needs_more_passes(block: Block, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("session", [param(session.program, session) for session in SESSIONS])
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one child there")
-def test_output_is_as_shown(session: Session, tmp_path: Path) -> None:
+def test_output_is_as_shown(session: Session, folder: Path) -> None:
     """What pages show of a terminal is what it shows, but for times and the directory."""
     word, *arguments = session.command
     name = next(argument for argument in arguments if argument.endswith(".py"))
-    (tmp_path / name).write_text(session.program.text, encoding="utf-8")
-    (tmp_path / "logs").mkdir()
-    (tmp_path / "logs" / "old.log").touch()
-    os.utime(tmp_path / "logs" / "old.log", (0, 0))  # as the pages have their reader make it
+    (folder / name).write_text(session.program.text, encoding="utf-8")
+    (folder / "logs").mkdir()
+    (folder / "logs" / "old.log").touch()
+    os.utime(folder / "logs" / "old.log", (0, 0))  # as the pages have their reader make it
     stop = next((session.output.index(mark) for mark in ("^C", "…") if mark in session.output), len(session.output))
     status = next((index for index, line in enumerate(session.output) if ": started, ready" in line), stop)
 
-    with Child(*COMMANDS[word], *arguments, cwd=tmp_path, env=ENVIRONMENT) as child:
+    with Child(*COMMANDS[word], *arguments, cwd=folder, env=ENVIRONMENT) as child:
         child.wait_for(lambda _: len(child.lines) == status)
         if status < stop:
-            ask_for_status(child, session.output[status:stop], tmp_path)
+            ask_for_status(child, session.output[status:stop], folder)
         if stop < len(session.output):
             child.send(signal.SIGINT)
         child.end()
@@ -208,7 +214,7 @@ def test_output_is_as_shown(session: Session, tmp_path: Path) -> None:
     printed = child.lines[: len(shown)] if "…" in session.output else child.lines
     # A database answers its connections in any order.
     order = sorted if "procrastinate" in needed(session.program.text) else list
-    assert order(comparable(printed, tmp_path)) == order(comparable(shown, tmp_path))
+    assert order(comparable(printed, folder)) == order(comparable(shown, folder))
 
 
 def ask_for_status(child: Child, shown: list[str], directory: Path) -> None:
