@@ -181,6 +181,23 @@ class TestStatus:
         assert len(status["schedules"]) == 500
         assert [row["name"] for row in status["schedules"][:3]] == ["the last", "job 0", "job 1"]
 
+    async def test_of_many_services(self) -> None:
+        """Of a thousand services 500 are listed, first those with a problem, then the others in their start order."""
+
+        def prepare(builder: HostBuilder) -> None:
+            for number in range(1000):
+                builder.add_service(Puppet(), name=f"service {number}")
+            builder.add_service(Puppet(run=0.5, fails="execute"), name="the last", on_failure=EndAction.IGNORE)
+
+        async with scene(prepare) as found:
+            await anyio.sleep(1)
+            status = await found.status()
+
+        check_schema(status)
+        assert status["totals"]["services"] == 1004
+        assert len(status["services"]) == 500
+        assert [row["name"] for row in status["services"][:3]] == ["the last", "worker", "mail"]
+
     async def test_names_and_errors_of_any_length_and_kind(self) -> None:
         """A megabyte of text, markup, and what has no encoding: cut, and JSON all the same."""
         name, words = "<script>alert(1)</script>" + "n" * 1_000_000, "<b>" + "e" * 1_000_000 + "\ud800\u202e"

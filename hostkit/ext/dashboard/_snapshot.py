@@ -74,15 +74,8 @@ async def take(  # noqa: PLR0913  # one for each thing that it shows
     roles |= dict.fromkeys(workers, "durable") | dict.fromkeys(view.dashboards(), "dashboard")
     await pause()
     services: list[ServiceStatus] = []
-
-    def service(name: str) -> JSON:
-        services.append(each := host.service_status(name))
-        return _service(each, clocks, roles.get(name), schedulers.get(name), checks.get(name))
-
-    names = tuple(host.services)
-    service_rows = await _list(names, service, pause)
-    for unseen in _parts(names[MOST:]):  # the problems and the totals are of all
-        services += map(host.service_status, unseen)
+    for names in _parts(tuple(host.services)):
+        services += map(host.service_status, names)
         await pause()
     jobs: list[Planned] = []
     for part in _parts(tuple(view.schedules())):
@@ -90,7 +83,7 @@ async def take(  # noqa: PLR0913  # one for each thing that it shows
         await pause()
     problems = find_problems(Findings(view, status, services, clocks, jobs, checks, loop_lag))
     await pause()
-    urgent = {(each["scheduler"], each["name"]) for each in problems if each["kind"] == "schedule"}
+    urgent = {(each.get("scheduler"), each["name"]) for each in problems if each["kind"] in {"service", "schedule"}}
     durable = [_durable(name, worker, view) for name, worker in workers.items()]
     content: JSON = {
         "version": 1,
@@ -111,6 +104,14 @@ async def take(  # noqa: PLR0913  # one for each thing that it shows
         },
     }
     await pause()
+
+    def service(each: ServiceStatus) -> JSON:
+        name = each.name
+        return _service(each, clocks, roles.get(name), schedulers.get(name), checks.get(name))
+
+    if len(services) > MOST:  # otherwise all are shown, in their own order
+        services.sort(key=lambda each: (None, short_name(each.name)) not in urgent)
+    service_rows = await _list(services, service, pause)
     schedule_rows = await _list(_in_order(jobs, urgent, clocks), _schedule, pause)
     queue_rows = await _list(tuple(queues.items()), _queue, pause)
     more = f'"services":{service_rows},"schedules":{schedule_rows},"queues":{queue_rows}'
@@ -197,7 +198,7 @@ def _service(
     }
 
 
-def _in_order(jobs: Sequence[Planned], urgent: set[tuple[str, str]], clocks: Clocks) -> list[Row]:
+def _in_order(jobs: Sequence[Planned], urgent: set[tuple[str | None, str]], clocks: Clocks) -> list[Row]:
     """Return the jobs that have a problem, then the others, both by their next run."""
 
     def order(entry: tuple[bool, float, Row]) -> tuple[bool, float]:
