@@ -465,8 +465,12 @@ class TestLive:
         page.locator("#lost", has_text="The host has ended (signal SIGTERM, exit code 0).").wait_for()
         check_accessibility(page)
         picture(page, "ended")
+        facts = page.locator("header .facts").inner_text()
+        states = page.locator("#services tr.row td:nth-child(2)").all_inner_texts()
 
         assert quiet_app.child.end() == 0
+        assert re.match(r"\s*stopped at \d\d:\d\d:\d\d\s", facts)
+        assert all(re.fullmatch(r"\s*stopped at \d\d:\d\d:\d\d\s*", state) for state in states), states
         assert page.locator("button.do:visible").count() == 0
 
     def test_a_stop_that_is_announced(self, tmp_path: Path, open_page: Open) -> None:
@@ -514,12 +518,16 @@ class TestLive:
         check_accessibility(page)
         picture(page, "lost")
         text = page.locator("#lost").inner_text()
+        shown = page.locator("main").inner_text()
+        page.locator("#lost", has_not_text=text[: text.index(".")]).wait_for()
+        still_shown = page.locator("main").inner_text()
         quiet_app.start()
         page.locator("#live", has_text=" live").wait_for()
         page.locator("#lost").wait_for(state="hidden")
         enabled = page.locator("button.do:enabled").count()
 
         assert re.match(r"Connection lost \d+ s ago\. What you see is of \d\d:\d\d:\d\d\. Trying again in \d s\.", text)
+        assert still_shown == shown
         assert disabled > 0
         assert enabled > 0
 
