@@ -426,6 +426,7 @@ class TestLive:
         quiet_app.child.send(signal.SIGUSR2)
         heading(page, "1 thing is wrong")
         text = page.locator(".problems li").inner_text()
+        facts = page.locator("header .facts").inner_text()
         since = page.locator(".problems time").get_attribute("datetime")
         late = page.evaluate("since => window.seenAt - Date.parse(since)", since)
         figure(f"on the page {late:.0f} ms after the crash")
@@ -433,6 +434,7 @@ class TestLive:
 
         assert "rates failed and restarts in" in text
         assert "ConnectionRefusedError: [Errno 111]" in text
+        assert "not ready" in facts
         assert page.locator("#news").inner_text() == "1 thing is wrong"
 
     def test_a_redraw_keeps_what_a_person_does(self, quiet_app: App, open_page: Open) -> None:
