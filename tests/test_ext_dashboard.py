@@ -461,12 +461,12 @@ class TestSignIn:
         assert "<form" in form.text
         assert (signed_in.status, signed_in.headers["location"]) == (303, "./")
         assert re.fullmatch(
-            r"hostkit=\d+\.[0-9a-f]{64}; Path=/; Max-Age=43200; HttpOnly; SameSite=Strict",
+            r"hostkit-9000=\d+\.[0-9a-f]{64}; Path=/; Max-Age=43200; HttpOnly; SameSite=Strict",
             signed_in.headers["set-cookie"],
         )
         assert TOKEN not in signed_in.headers["set-cookie"]
         assert seen.status == 200
-        assert signed_out.headers["set-cookie"].startswith("hostkit=; Path=/; Max-Age=0;")
+        assert signed_out.headers["set-cookie"].startswith("hostkit-9000=; Path=/; Max-Age=0;")
 
     async def test_the_form_says_what_was_wrong(self) -> None:
         """A wrong token leads back to the form, with the status of an error."""
@@ -491,9 +491,9 @@ class TestSignIn:
     @pytest.mark.parametrize(
         ("scheme", "root_path", "cookie"),
         [
-            ("https", "", r"__Host-hostkit=[^;]+; Path=/; .*; Secure"),
-            ("https", "/ops", r"hostkit=[^;]+; Path=/ops/; .*; Secure"),
-            ("http", "/ops", r"hostkit=[^;]+; Path=/ops/; .*SameSite=Strict"),
+            ("https", "", r"__Host-hostkit-9000=[^;]+; Path=/; .*; Secure"),
+            ("https", "/ops", r"hostkit-9000=[^;]+; Path=/ops/; .*; Secure"),
+            ("http", "/ops", r"hostkit-9000=[^;]+; Path=/ops/; .*SameSite=Strict"),
         ],
     )
     async def test_the_cookie_is_for_its_place_alone(self, scheme: str, root_path: str, cookie: str) -> None:
@@ -506,6 +506,24 @@ class TestSignIn:
 
         assert re.fullmatch(cookie, answer.headers["set-cookie"])
         assert seen.status == 200
+
+    async def test_two_on_one_machine_do_not_sign_each_others_clients_out(self) -> None:
+        """A browser sends a cookie to every port, and one of the same name takes the place of another."""
+        cookies: dict[str, str] = {}
+        async with scene(token=TOKEN) as one, scene(token=TOKEN) as two:
+            clients = [
+                Client(found.client.app, host=host)
+                for found, host in ((one, "localhost:9000"), (two, "localhost:9001"), (two, "localhost"))
+            ]
+            for client in clients:
+                answer = await client.request("POST", "/sign-in", f"token={TOKEN}".encode())
+                name, _, value = answer.headers["set-cookie"].partition(";")[0].partition("=")
+                cookies[name] = value
+            sent = "; ".join(f"{name}={value}" for name, value in cookies.items())
+            answers = [await client.get("/status.json", cookie=sent) for client in clients]
+
+        assert list(cookies) == ["hostkit-9000", "hostkit-9001", "hostkit"]
+        assert [answer.status for answer in answers] == [200] * 3
 
     async def test_a_program_sends_the_token(self) -> None:
         """As a bearer token, for every path."""

@@ -191,5 +191,8 @@ class Guard:
 
 
 def _cookie_name(scope: Scope) -> str:
+    # A browser sends a cookie to every port of its host: two dashboards would sign each other's clients out.
+    port = header(scope, b"host").rpartition(":")[2]
+    name = f"{COOKIE}-{port}" if port.isdecimal() else COOKIE
     whole_site = scope["scheme"] == "https" and not scope.get("root_path")
-    return f"__Host-{COOKIE}" if whole_site else COOKIE
+    return f"__Host-{name}" if whole_site else name
