@@ -245,7 +245,7 @@ class DashboardApp:
             return RedirectResponse("./", HTTPStatus.SEE_OTHER)
         if request.method != "POST":
             return self._sign_in_page(HTTPStatus.OK, "")
-        fields = parse_qs((await read_body(request)).decode(errors="replace"), max_num_fields=10)
+        fields = parse_qs((await read_body(request)).decode(errors="replace"))
         try:
             self._guard.check_token(fields.get("token", [""])[0])
         except RefusedError as refused:
