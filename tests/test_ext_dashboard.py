@@ -536,9 +536,10 @@ class TestSignIn:
 
         assert [answer.status for answer in answers] == [200] * 5
 
-    async def test_the_token_may_come_from_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Where it is not given in code, the variable is asked."""
-        monkeypatch.setenv("HOSTKIT_DASHBOARD_TOKEN", TOKEN)
+    @pytest.mark.parametrize("end", ["", "\n"])
+    async def test_the_token_may_come_from_the_environment(self, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+        """Where it is not given in code, the variable is asked; a secret made with ``echo`` ends with a line break."""
+        monkeypatch.setenv("HOSTKIT_DASHBOARD_TOKEN", TOKEN + end)
 
         async with scene() as found:
             without = await found.client.get("/status.json")

@@ -155,6 +155,8 @@ def dashboard_app(
 
 def _guard(token: str | None, hosts: Collection[str], *, actions: bool) -> Guard:
     token = os.environ.get(TOKEN_VARIABLE) if token is None else token
+    if isinstance(token, str):
+        token = token.strip()  # the line break that a file ends with cannot be sent
     if token is not None:
         check_token(token)
     if isinstance(hosts, str):
