@@ -592,6 +592,19 @@ class TestKeyboard:
         assert page.evaluate("document.activeElement.textContent") == "gone"
         assert page.url == app.url
 
+    def test_a_problem_leads_to_a_row_that_the_filter_hides(self, app: App, open_page: Open) -> None:
+        """The filter is cleared."""
+        page = open_page(app.url)
+        page.locator(".problems a", has_text=LONG).wait_for()
+        page.keyboard.press("/")
+        page.keyboard.type("cleanup")
+        page.locator("#schedules tr.row", has_text=LONG).wait_for(state="detached")
+        page.locator(".problems a", has_text=LONG).click()
+        page.locator('#schedules tr.more .log >> text="failed"').wait_for()
+
+        assert page.evaluate("document.activeElement.textContent") == LONG
+        assert page.locator("#schedules-filter").input_value() == ""
+
 
 class TestSignIn:
     def test_with_a_token(self, tmp_path: Path, open_page: Open) -> None:
