@@ -8,7 +8,7 @@ import pytest
 from dashboard_durable import Engine
 from dashboard_host import Scene, dashboard_of, fail, forever, nothing, scene
 
-from hostkit import EndAction, HostBuilder, Restart, StoppingToken
+from hostkit import BackgroundService, EndAction, HostBuilder, Restart, StoppingToken
 from hostkit.scheduling import Every
 
 pytestmark = pytest.mark.needs("starlette", "prometheus_client")
@@ -58,6 +58,41 @@ async def test_a_service_that_restarts() -> None:
 
     assert [(each["level"], each["text"], each["action"]) for each in during] == [
         ("warn", "failed and is about to restart, restart 1 of 5.", "restart")
+    ]
+    assert after == []
+
+
+async def test_a_service_whose_start_takes_long_the_second_time() -> None:
+    """It is still a warning, until it is ready."""
+
+    class Feed(BackgroundService):
+        runs = 0
+
+        async def start(self) -> None:
+            self.runs += 1
+            await anyio.sleep(60 * (self.runs - 1))
+
+        async def execute(self, stopping_token: StoppingToken) -> None:
+            if self.runs == 1:
+                message = "no route"
+                raise OSError(message)
+            await stopping_token.wait()
+
+    async with scene(lambda builder: builder.add_service(Feed(), name="feed", on_failure=Restart(limit=5))) as found:
+        await anyio.sleep(30)
+        during = await problems(found)
+        await anyio.sleep(60)
+        after = await problems(found)
+
+    assert during == [
+        {
+            "level": "warn",
+            "kind": "service",
+            "name": "feed",
+            "text": "starts again, restart 1 of 5.",
+            "why": "OSError: no route",
+            "action": None,
+        }
     ]
     assert after == []
 

@@ -63,6 +63,9 @@ def _of_services(found: Findings) -> Iterator[Problem]:
         elif service.state is ServiceState.RESTARTING:
             text = "failed and is about to restart" + _attempt(service) + "."
             yield _problem("warn", "service", service.name, text, **_failure(service, found), action="restart")
+        elif service.state is ServiceState.STARTING and found.status.state is HostState.STARTED:
+            text = "starts again" + _attempt(service) + "."
+            yield _problem("warn", "service", service.name, text, **_failure(service, found))
         elif service.stalled:
             silent, allowed = service.silent_for or 0.0, service.heartbeat_timeout or 0.0
             text = f"is stalled: silent for {_span(silent)}, more than {_span(allowed)}."
