@@ -32,8 +32,8 @@ QUIET = HostOptions(log_level="CRITICAL", shutdown_timeout=20, cancellation_time
 class Server:
     """A host with a dashboard on a free port, and clients of it."""
 
-    def __init__(self, **options: Any) -> None:  # noqa: ANN401  # of Dashboard
-        self.builder = HostBuilder(QUIET)
+    def __init__(self, host_options: HostOptions = QUIET, **options: Any) -> None:  # noqa: ANN401  # of Dashboard
+        self.builder = HostBuilder(host_options)
         self.dashboard = self.builder.add_service(Dashboard(self.builder, port=0, **options))
 
     def build(self) -> Host:
@@ -129,6 +129,31 @@ class TestLife:
         assert begin.startswith("HTTP/1.1 200 OK")
         assert '{"reason": "signal SIGTERM", "exit_code": 0}' in end
         assert host.lifetime.exit_code == 0
+
+    @pytest.mark.parametrize("deaf", [False, True])
+    async def test_tells_it_also_after_a_stop_that_took_too_long(self, *, deaf: bool) -> None:
+        """Unless a service ignores its cancellation: then the end is not there yet, and how it will be is not known."""
+        options = HostOptions(log_level="CRITICAL", shutdown_timeout=0.01, cancellation_timeout=0.2 if deaf else 3)
+        server = Server(options)
+        until = anyio.Event()
+
+        @server.builder.service(name="slow")
+        async def slow(stopping_token: StoppingToken) -> None:
+            await stopping_token.wait()
+            with anyio.CancelScope(shield=deaf):
+                await until.wait()
+
+        host = server.build()
+        with suppress(HostFailedError):
+            async with host:
+                stream = await server.open("/events")
+                await read_until(stream, "event: status")
+                host.lifetime.request_stop("signal SIGTERM")
+                async with stream:
+                    end = "".join([part.decode() async for part in stream])
+                until.set()
+
+        assert ('{"reason": "signal SIGTERM", "exit_code": 1}' in end) is not deaf
 
     async def test_a_client_that_reads_nothing_does_not_hold_the_stop(self) -> None:
         """Its connection is cut after two seconds; that is no failure."""

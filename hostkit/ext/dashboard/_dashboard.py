@@ -16,6 +16,8 @@ LONGEST_MOUNTED_STREAM = 10.0
 """How long the stop of a server may be held by a page that is open: it does not notify its apps that it stops."""
 DRAIN = 2
 """Seconds that requests have at the stop."""
+LAST_WORDS = 1
+"""Seconds that open pages have to hear of the end where the dashboard is cancelled with others that took too long."""
 MOST_CONNECTIONS = 200
 
 
@@ -83,7 +85,7 @@ class Dashboard(BackgroundService):
                 "at least 16 characters, such as `openssl rand -hex 16` makes"
             )
             raise ValueError(message)
-        self._lifetime = source.lifetime
+        self._source = source
         self._app = DashboardApp(source, guard, actions=actions, ready_checks=ready_checks, longest_stream=float("inf"))
         defaults: dict[str, object] = {
             "accepted_at_once": 1,
@@ -121,10 +123,17 @@ class Dashboard(BackgroundService):
 
     async def stop(self) -> None:
         """Close what is left; it is for the host to call."""
+        with anyio.move_on_after(LAST_WORDS):
+            await self._app.viewers.wait_ended()
         await self._server.stop()
 
     def _end_streams(self) -> None:
-        self._app.viewers.end(self._lifetime.stop_reason, self._lifetime.exit_code)
+        host = self._source if isinstance(self._source, Host) else self._source.host
+        assert host is not None  # it runs
+        waiting = host.status(services=False).waiting_for
+        # A service that ignores its cancellation is still there, and how the host ends is not known.
+        if not waiting or host.services[waiting[0]] is self:
+            self._app.viewers.end(host.lifetime.stop_reason, host.lifetime.exit_code)
 
 
 def dashboard_app(

@@ -104,6 +104,7 @@ class Viewers:
         self._lag = lag
         self._longest = longest
         self._count = 0
+        self._closed = anyio.Event()  # when no stream is left
         self._thread = 0
         self._driver: TaskGroup | None = None
         self._turn = self._changed = anyio.Event()
@@ -136,6 +137,11 @@ class Viewers:
         self._end = json.dumps({"reason": reason, "exit_code": exit_code})
         self._wake()
 
+    async def wait_ended(self) -> None:
+        """Return when all streams have ended, if they have been told to."""
+        if self._end is not None and self._count:
+            await self._closed.wait()
+
     async def latest(self) -> tuple[str, str] | None:
         """Return a snapshot that is at most a quarter of a second old, or older where taking one is slow."""
         async with self._lock:
@@ -143,6 +149,8 @@ class Viewers:
 
     async def stream(self, receive: Receive, send: Send) -> None:
         """Send snapshots until the client disconnects or is too slow, or the host ends."""
+        if not self._count:
+            self._closed = anyio.Event()
         self._count += 1
         self._thread = threading.get_ident()
         group = anyio.create_task_group()
@@ -153,6 +161,8 @@ class Viewers:
                 group.cancel_scope.cancel()
         finally:
             self._count -= 1
+            if not self._count:
+                self._closed.set()
             if self._driver is group:
                 self._driver = None
                 self._turn.set()
