@@ -16,8 +16,9 @@ from dashboard_host import TOKEN, Scene, dashboard_of, fail, forever, noon, noth
 from puppet import QUIET, Plain, Puppet
 
 from hostkit import Host, HostBuilder, HostStatus, Restart, ServiceStatus
-from hostkit.ext.asgi import Message
+from hostkit.ext.asgi import Message, Receive, Send
 from hostkit.ext.dashboard import dashboard_app
+from hostkit.ext.dashboard._snapshot import Pause
 from hostkit.ext.dashboard._viewers import LoopLag, Viewers
 from hostkit.scheduling import Every, Scheduler
 
@@ -330,6 +331,29 @@ class TestEnd:
             await events.ended.wait()
 
         assert end == {"reason": "signal SIGTERM", "exit_code": 0}
+
+    async def test_comes_with_the_last_state(self) -> None:
+        """One that comes while a snapshot is taken waits for the next, which shows how each service has ended."""
+        readings = 0
+
+        async def read(pause: Pause) -> tuple[str, str]:
+            nonlocal readings
+            await pause()
+            readings += 1
+            if readings == 2:
+                viewers.end("signal SIGTERM", 0)
+            return str(readings), str(readings)
+
+        viewers = Viewers(read, nothing, LoopLag(), longest=math.inf)
+
+        async def app(scope: object, receive: Receive, send: Send) -> None:  # ASGI's
+            await viewers.stream(receive, send)
+
+        async with Events(Client(app)) as events:
+            states = [await events.next("status") for _ in range(3)]
+            await events.next("end")
+
+        assert states == [1, 2, 3]
 
     async def test_a_host_that_has_ended_ends_new_streams_too(self) -> None:
         """They get its last state and its end; once it is started again, they go on."""

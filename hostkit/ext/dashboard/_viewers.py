@@ -203,10 +203,9 @@ class Viewers:
                 self._driver, self._turn = group, anyio.Event()
                 group.start_soon(self._keep_fresh)
                 group.start_soon(self._drive)
-            turn = self._turn
+            turn, ended = self._turn, self._end  # before the snapshot, which is to show how it has ended
             async with self._lock:
                 latest = await self._at_most(self._age())
-            ended = self._end
             now = anyio.current_time()
             message = b""
             if latest is not None and self._version != sent_version:
