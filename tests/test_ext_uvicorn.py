@@ -654,6 +654,8 @@ def test_refuses_what_is_no_app() -> None:
 @pytest.mark.parametrize(
     ("option", "complaint"),
     [
+        ({"port": "8000"}, "port must be an int from 0 to 65535, got '8000'"),
+        ({"port": 65536}, "port must be an int from 0 to 65535, got 65536"),
         ({"head_timeout": 0}, "head_timeout must be a number of seconds above 0, got 0"),
         ({"head_timeout": float("nan")}, "head_timeout must be a number of seconds above 0, got nan"),
         ({"head_timeout": "10"}, "head_timeout must be a number of seconds above 0, got '10'"),
@@ -662,8 +664,8 @@ def test_refuses_what_is_no_app() -> None:
         ({"accepted_at_once": 0}, "accepted_at_once must be an int of 1 or more, got 0"),
     ],
 )
-def test_refuses_limits_that_limit_nothing(option: dict[str, object], complaint: str) -> None:
-    """A limit that makes no sense is refused at the line that gives it."""
+def test_refuses_numbers_that_make_no_sense(option: dict[str, object], complaint: str) -> None:
+    """A port that is none, and a limit that limits nothing, are refused at the line that gives them."""
     from hostkit.ext.uvicorn import WebServer
 
     with pytest.raises(ValueError, match=complaint):

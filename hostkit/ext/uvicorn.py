@@ -39,6 +39,7 @@ REFUSED = frozenset(
     }
 )
 UNIX = "unix:"
+LAST_PORT = 65535
 SOCKET_FILE_MODE = 0o600
 NO_REASON = "the app's lifespan reported a failed startup, and raised no error"
 
@@ -100,8 +101,8 @@ class WebServer(BackgroundService):
 
         Raises:
             TypeError: *app* cannot be called, or there is no such option, or it makes no sense inside a host.
-            ValueError: *head_timeout* is not a number above 0, or *max_connections* or *accepted_at_once* is not an int
-                of 1 or more.
+            ValueError: *port* is not an int from 0 to 65535, *head_timeout* is not a number above 0, or
+                *max_connections* or *accepted_at_once* is not an int of 1 or more.
         """
         if not callable(app):
             message = f"app must be an ASGI app, got {app!r}"
@@ -110,7 +111,7 @@ class WebServer(BackgroundService):
         if refused:
             message = f"{', '.join(sorted(refused))}: not for a web server inside a host"
             raise TypeError(message)
-        _check_limits(head_timeout, max_connections=max_connections, accepted_at_once=accepted_at_once)
+        _check_numbers(port, head_timeout, max_connections=max_connections, accepted_at_once=accepted_at_once)
         self.port = port
         self._limits = head_timeout, max_connections
         self._accepted_at_once = accepted_at_once
@@ -301,7 +302,10 @@ class _Connections:
         self._timers[connection] = connection.loop.call_later(self._head_timeout, connection.transport.abort)
 
 
-def _check_limits(head_timeout: object, **counts: object) -> None:
+def _check_numbers(port: object, head_timeout: object, **counts: object) -> None:
+    if type(port) is not int or not 0 <= port <= LAST_PORT:
+        message = f"port must be an int from 0 to {LAST_PORT}, got {port!r}"
+        raise ValueError(message)
     if not (isinstance(head_timeout, int | float) and 0 < head_timeout < math.inf):
         message = f"head_timeout must be a number of seconds above 0, got {head_timeout!r}"
         raise ValueError(message)

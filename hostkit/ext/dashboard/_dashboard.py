@@ -73,7 +73,8 @@ class Dashboard(BackgroundService):
 
         Raises:
             TypeError: An option is of the wrong type, or there is no such option.
-            ValueError: *token* is too short, or is missing although others than this machine reach *host*.
+            ValueError: *token* is too short, or is missing although others than this machine reach *host*; or *port* is
+                no port.
         """
         from hostkit.ext.dashboard._app import DashboardApp
         from hostkit.ext.uvicorn import WebServer
