@@ -353,6 +353,17 @@ class TestActions:
         page.locator("#say", has_text="cleanup goes on.").wait_for()
         page.locator(f"{more} >> text=Pause").wait_for()
 
+    def test_pause_all_jobs(self, quiet_app: App, open_page: Open) -> None:
+        """Each of them is paused, and none is one that never runs."""
+        page = open_page(quiet_app.url)
+        more = row(page, "services", "scheduler")
+        page.click(f"{more} >> text=Pause all jobs")
+        page.locator("#say", has_text="scheduler is paused.").wait_for()
+        page.locator("#services tr", has_text="scheduler").locator("text=paused").first.wait_for()
+        upcoming = page.locator("#schedules tr.row td:nth-child(3)").all_inner_texts()
+
+        assert [text.strip() for text in upcoming] == ["paused"] * 21
+
     def test_requeue_one_and_all(self, app: App, open_page: Open) -> None:
         """Failed jobs are run again: one from its line, all from the problem."""
         page = open_page(app.url)
