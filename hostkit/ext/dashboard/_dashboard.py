@@ -73,8 +73,8 @@ class Dashboard(BackgroundService):
 
         Raises:
             TypeError: An option is of the wrong type, or there is no such option.
-            ValueError: *token* is too short, or is missing although others than this machine reach *host*; or *port* is
-                no port.
+            ValueError: *token* is too short, or is missing although others than this machine reach *host*; *port* is no
+                port; or one of *hosts* has one.
         """
         from hostkit.ext.dashboard._app import DashboardApp
         from hostkit.ext.uvicorn import WebServer
@@ -153,7 +153,7 @@ def dashboard_app(
 
     Raises:
         TypeError: An option is of the wrong type.
-        ValueError: *token* is too short.
+        ValueError: *token* is too short, or one of *hosts* has a port.
     """
     from hostkit.ext.dashboard._app import DashboardApp
 
@@ -172,4 +172,8 @@ def _guard(token: str | None, hosts: Collection[str], *, actions: bool) -> Guard
     if isinstance(hosts, str):
         message = f"hosts must be a collection of names, got {hosts!r}"
         raise TypeError(message)
+    for name in hosts:
+        if ":" in name and name.rpartition(":")[2].isdecimal():  # it would never be met
+            message = f"hosts are names without a port, IPv6 addresses in brackets, got {name!r}"
+            raise ValueError(message)
     return Guard(token, hosts, actions=actions)
