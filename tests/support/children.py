@@ -278,6 +278,7 @@ class Child(Running):
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         apart: bool = False,
+        process_group: int | None = None,
     ) -> None:
         """Start it.
 
@@ -287,6 +288,7 @@ class Child(Running):
             env: What is added to its environment.
             apart: Whether standard error is kept apart, and what is written is buffered as it is for a user. Else the
                 two are one stream, in the order in which they were written.
+            process_group: 0 for a group of its own, as a shell gives to each of its jobs.
         """
         inherited = {name: value for name, value in os.environ.items() if not name.upper().startswith("HOSTKIT_")}
         at_once = {} if apart else {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
@@ -297,6 +299,7 @@ class Child(Running):
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE if apart else subprocess.STDOUT,
+            process_group=process_group,
         )
         streams = {}
         for stream, name in ((process.stdout, "output"), (process.stderr, "errors")):
