@@ -69,7 +69,7 @@ IMPORTERS = {
     "pydantic_core": ["hostkit._config.settings"],
     "pydantic_settings": ["hostkit._config.settings", "hostkit.cli"],
     "pytest": ["hostkit.testing.pytest_plugin"],
-    "signal": ["hostkit._process.signals"],
+    "signal": ["hostkit._process.signals", "hostkit.ext.local_postgres"],
     "starlette": ["hostkit.ext.dashboard"],
     "trio": ["hostkit._execution.event_loop", "hostkit.testing"],
     "uvicorn": ["hostkit.ext.uvicorn"],

@@ -1,9 +1,11 @@
 """How a scheduled job is run: context, token, threads, timeouts, conditions, cancellations, reused tasks."""
 
 import gc
+import re
 import threading
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
+from traceback import walk_tb
 from weakref import ref
 
 import anyio
@@ -53,6 +55,26 @@ async def test_each_run_has_a_context_of_its_own() -> None:
     WHO.reset(token)
 
     assert sorted(seen) == ["long"] * 6 + ["starter"] * 6
+
+
+@pytest.mark.parametrize("moment", ["at-once", "later"])
+async def test_the_traceback_of_a_failure_begins_in_the_job(moment: str) -> None:
+    """What hostkit does around a job tells nothing of why it failed."""
+
+    async def fails() -> None:
+        if moment == "later":
+            await anyio.sleep(1)
+        raise KeyError
+
+    timed = Timed()
+    job = timed.scheduler.add(fails, Every(hours=1), run_at_start=True)
+
+    async with timed.running():
+        await anyio.sleep(MINUTE)
+
+    (run,) = job.history
+    assert run.error is not None
+    assert next(frame for frame, _ in walk_tb(run.error.__traceback__)).f_code is fails.__code__
 
 
 async def test_jobs_may_use_all_that_belongs_to_a_task() -> None:
@@ -265,10 +287,11 @@ class TestThreads:
         assert skipped.reason == "still running"
         assert (failed.outcome, failed.reason) == (Outcome.FAILED, "timed out after 10 ms")
         assert isinstance(failed.error, TimeoutError)
-        assert lines[0] == (
-            "ERROR scheduler: job job has not returned within its timeout of 0.01 s; it goes on in its thread"
+        assert lines[0].startswith(
+            "ERROR scheduler: job job has not returned within its timeout of 0.01 s; it goes on in its thread, "
+            f"at {__file__}:"
         )
-        assert lines[2].endswith("s: timed out after 10 ms: TimeoutError('timed out after 10 ms')")
+        assert lines[2].endswith("s: timed out after 10 ms: TimeoutError(\"job 'job' took longer than 0.01 s\")")
 
     @pytest.mark.real_time
     async def test_a_late_thread_is_reported_to_whom_it_concerns(self) -> None:
@@ -304,7 +327,11 @@ class TestTimeout:
     async def test_cancels_a_run(self) -> None:
         """A run that takes longer than its timeout is cancelled and has failed; the next one comes as planned."""
         timed = Timed()
-        job = timed.scheduler.add(lambda_sleep(50), Every(minutes=1), timeout=20, name="job")
+
+        async def slow() -> None:
+            await anyio.sleep(50)
+
+        job = timed.scheduler.add(slow, Every(minutes=1), timeout=20, name="job")
 
         with log_lines() as lines:
             async with timed.running():
@@ -315,8 +342,10 @@ class TestTimeout:
             (2, 20, "timed out after 20 s"),
         ]
         assert {type(run.error) for run in job.history} == {TimeoutError}
-        assert lines[0] == (
-            "ERROR scheduler: job job failed after 20 s: timed out after 20 s: TimeoutError('timed out after 20 s')"
+        assert re.fullmatch(
+            r"ERROR scheduler: job job failed after 20 s: timed out after 20 s: "
+            rf"TimeoutError\(\"job 'job' took longer than 20 s, at {re.escape(__file__)}:\d+ in \S+slow\"\)",
+            lines[0],
         )
 
     async def test_fails_a_run_whatever_it_makes_of_it(self) -> None:

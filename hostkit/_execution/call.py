@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import anyio
 
 from hostkit._execution.daemon_thread import DaemonThread, DaemonThreadPool
+from hostkit._execution.stack import traceback_line
 from hostkit._values.functions import FunctionKind
 
 
@@ -33,8 +34,8 @@ class CallOwner(Protocol):
         """Return a new token for a function of that kind."""
         ...
 
-    def on_late(self) -> None:
-        """Note that a thread has not returned within its timeout, and is waited for all the same."""
+    def on_late(self, line: str | None) -> None:
+        """Note that a thread, at *line*, has not returned within its timeout, and is waited for all the same."""
 
     def on_abandoned(self, thread: DaemonThread[object]) -> None:
         """Note that a thread is no longer waited for."""
@@ -137,7 +138,7 @@ class Call:
                 late = not thread.returned
             if late:
                 # It cannot be ended, only asked; another run beside it would be worse than to wait for it.
-                self._owner.on_late()
+                self._owner.on_late(thread.line())
                 self._request_stop()
             result = await thread.wait()
         finally:
@@ -147,7 +148,7 @@ class Call:
         if isawaitable(result):
             result = await self._within_timeout(lambda: result, left)
         if late:
-            raise self._timeout_error()
+            raise self._timeout_error(None)
         return result
 
     async def _within_timeout(self, work: Callable[[], object], seconds: float | None) -> object:
@@ -157,14 +158,18 @@ class Call:
         with anyio.move_on_after(seconds) as scope:
             try:
                 return await awaitable
+            except BaseException as error:
+                line = traceback_line(error.__traceback__)
+                raise
             finally:
                 # Which a backend may not have noticed, where the loop was blocked.
                 self.timed_out = scope.cancel_called or anyio.current_time() >= scope.deadline
-        raise self._timeout_error()
+        raise self._timeout_error(line)
 
-    def _timeout_error(self) -> TimeoutError:
+    def _timeout_error(self, line: str | None) -> TimeoutError:
         self.timed_out = True
-        return TimeoutError(f"job {self._name!r} took longer than {self._timeout:g} s")
+        at = f", at {line}" if line else ""
+        return TimeoutError(f"job {self._name!r} took longer than {self._timeout:g} s{at}")
 
     def _request_stop(self) -> None:
         if self._token is not None:

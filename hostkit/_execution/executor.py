@@ -298,6 +298,7 @@ class Executor(Generic[T]):
             me.retired = True  # asyncio counts it in the task, where it would confuse the groups of later jobs
         me.work = None
         self._suspended.pop(work, None)
+        _leave_out_own_lines(error)
         self._owner.fail(work, error, self.clock(), cause)
         if not me.is_in_order():
             await self._end_with_open_scope(work)
@@ -308,6 +309,14 @@ class Executor(Generic[T]):
         """End the executor: what runs in this task is cancelled with that scope, and the task cannot end in order."""
         self._owner.on_open_scope(work)
         await anyio.sleep_forever()
+
+
+def _leave_out_own_lines(error: BaseException) -> None:
+    """Have the traceback of *error* begin in the job's own code; our frames would hold other jobs as well."""
+    traceback = error.__traceback__
+    while traceback is not None and str(traceback.tb_frame.f_globals.get("__name__")).startswith("hostkit."):
+        traceback = traceback.tb_next
+    BaseException.with_traceback(error, traceback)  # a frozen dataclass refuses to have it set
 
 
 async def scope_is_cancelled() -> bool:

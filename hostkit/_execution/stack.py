@@ -3,7 +3,7 @@
 import gc
 import sys
 from collections.abc import Iterator
-from types import FrameType
+from types import FrameType, TracebackType
 
 import anyio
 
@@ -76,6 +76,16 @@ def frame_line(frame: FrameType | None) -> str | None:
     return frame and _describe(frame)
 
 
+def traceback_line(traceback: TracebackType | None) -> str | None:
+    """Return the innermost line at which an exception has left code that is the user's own, or None."""
+    line = None
+    while traceback is not None:
+        if not _is_library(traceback.tb_frame):
+            line = _describe(traceback.tb_frame, traceback.tb_lineno)
+        traceback = traceback.tb_next
+    return line
+
+
 def _running_line(own: FrameType | None) -> str | None:
     """Return the line of a coroutine that runs right now: it awaits nothing, its frame is in some thread's stack."""
     for innermost in current_frames().values():
@@ -106,5 +116,5 @@ def _is_library(frame: FrameType) -> bool:
     return str(frame.f_globals.get("__name__", "")).partition(".")[0] in _LIBRARIES
 
 
-def _describe(frame: FrameType) -> str:
-    return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_qualname}"
+def _describe(frame: FrameType, line: int | None = None) -> str:
+    return f"{frame.f_code.co_filename}:{line or frame.f_lineno} in {frame.f_code.co_qualname}"

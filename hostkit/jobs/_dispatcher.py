@@ -19,7 +19,7 @@ from hostkit._values.text import add_note, repr_of
 from hostkit.jobs._admission import Admission, Reservation, When
 from hostkit.jobs._delayed import DelayedJobs, WallClock
 from hostkit.jobs._errors import JobCancelledError, JobStateError, QueueFullError
-from hostkit.jobs._failures import FailureHook, without_cancellations, without_own_lines
+from hostkit.jobs._failures import FailureHook, without_cancellations
 from hostkit.jobs._history import History
 from hostkit.jobs._job import ENDED, RUNNING, SUCCEEDED, WAITING, JobRecord, JobState
 from hostkit.jobs._log import JobLog, JobRun
@@ -329,7 +329,7 @@ class Dispatcher:
                 self.executor.ready.extend(waiting)
 
     def _fail(self, job: JobRecord, error: Exception, now: float) -> None:
-        job.error = without_own_lines(error)
+        job.error = error
         try:
             delay = job.options.retry.delay(job.attempts, error)
         except BaseException as broken:  # noqa: BLE001  # the user's backoff

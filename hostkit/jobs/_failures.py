@@ -29,15 +29,6 @@ def without_cancellations(error: BaseException) -> BaseException | None:
         return BaseExceptionGroup(text_of(error), rest) if rest else None
 
 
-def without_own_lines(error: Exception) -> Exception:
-    """Return *error* with a traceback that begins in the job's own code; our frames would hold other jobs as well."""
-    traceback = error.__traceback__
-    while traceback is not None and str(traceback.tb_frame.f_globals.get("__name__")).startswith("hostkit."):
-        traceback = traceback.tb_next
-    BaseException.with_traceback(error, traceback)  # a frozen dataclass refuses to have it set
-    return error
-
-
 class FailureHook:
     """Calls ``on_failed``: a plain function at once, an async one for one job after the other, beside the jobs.
 

@@ -47,10 +47,11 @@ class JobLog:
         if self._service.detailed and job.error is not None:
             self._service.emit(events.JobFailed(at, self._service.name, job.name, job.id, job.attempts, job.error))
 
-    def log_late(self, job: JobRecord) -> None:
+    def log_late(self, job: JobRecord, line: str | None) -> None:
         """Write that a thread has not returned in time."""
-        message = "job {} (number {}) has not returned within its timeout of {:g} s; it goes on in its thread"
-        self._write("WARNING", message, job.name, job.id, job.options.timeout, job=job)
+        at = f", at {line}" if line else ""
+        message = "job {} (number {}) has not returned within its timeout of {:g} s; it goes on in its thread{}"
+        self._write("WARNING", message, job.name, job.id, job.options.timeout, at, job=job)
 
     def log_abandoned(self, job: AnyJob, line: str | None) -> None:
         """Write that a thread did not return before the host gave up."""
@@ -142,9 +143,9 @@ class JobRun:
         """Log what an ``on_stop`` callback has raised."""
         self._log.log_callback_error(self._job, error)
 
-    def on_late(self) -> None:
+    def on_late(self, line: str | None) -> None:
         """Log that a thread has not returned in time."""
-        self._log.log_late(self._job)
+        self._log.log_late(self._job, line)
 
     def on_abandoned(self, thread: DaemonThread[object]) -> None:
         """Log that a thread did not return before the host gave up."""

@@ -110,8 +110,10 @@ class RunRecord(Run):
         return f"missed by {seconds_text(now - self.begin_by + self.scheduled_job.latest_begin)}"
 
     def name_timeout(self, error: BaseException | None) -> TimeoutError:
-        """Return the error of a run that has timed out, with *error* as its cause, and make it the reason."""
+        """Make it the reason that the run has timed out; return its error, which *error* is already or has caused."""
         self.reason = f"timed out after {seconds_text(self.scheduled_job.timeout or 0)}"
+        if isinstance(error, TimeoutError):
+            return error
         named = TimeoutError(self.reason)
         named.__cause__ = error
         return named

@@ -89,9 +89,9 @@ class _Owner:
         """Return a token for a function of that kind."""
         return StoppingSource(self) if kind.is_async else ThreadStoppingSource(self)
 
-    def on_late(self) -> None:
-        """Log that a thread has not returned within its timeout."""
-        self._resources.log.log_late_thread(self._job)
+    def on_late(self, line: str | None) -> None:
+        """Log that a thread has not returned within its timeout, and where it is."""
+        self._resources.log.log_late_thread(self._job, line)
 
     def on_abandoned(self, thread: DaemonThread[object]) -> None:
         """Keep a thread that is no longer waited for, and whose it is."""

@@ -82,10 +82,10 @@ class RunLog:
             self._log_repeats(skips, _fields(run))
             skips.count, skips.logged = 0, now
 
-    def log_late_thread(self, job: JobEntry) -> None:
+    def log_late_thread(self, job: JobEntry, line: str | None) -> None:
         """Report that a thread has not returned within the job's timeout."""
-        message = "job {} has not returned within its timeout of {:g} s; it goes on in its thread"
-        self._write("ERROR", message, job.name, job.timeout, fields={"job": job.name})
+        message = "job {} has not returned within its timeout of {:g} s; it goes on in its thread{}"
+        self._write("ERROR", message, job.name, job.timeout, f", at {line}" if line else "", fields={"job": job.name})
 
     def log_ignored_stop(self, job: JobEntry) -> None:
         """Report that a job goes on sleeping after the stop."""
