@@ -122,6 +122,25 @@ async def test_a_restart_by_hand_counts_for_no_policy() -> None:
     assert host.lifetime.exit_code == 0
 
 
+async def test_a_long_run_starts_the_count_afresh_also_where_it_is_ended_by_hand() -> None:
+    """Failures before a run that was ready for `reset_after` seconds are forgotten, whatever has ended that run."""
+    service = Puppet(run=1, fails="execute")
+    builder = HostBuilder(QUIET)
+    policy = Restart(limit=2, reset_after=60, backoff=Backoff(1, jitter=0))
+    builder.add_service(service, name="a", on_failure=policy, on_return=policy)
+
+    async with builder.build() as host:
+        await anyio.sleep(3.5)  # it has failed twice
+        service.run, service.fails = 1000, ""
+        await host.restart("a")
+        before = host.service_status("a").failures_in_a_row
+        await anyio.sleep(60)
+        await host.restart("a")
+        after = host.service_status("a").failures_in_a_row
+
+    assert (before, after) == (2, 0)
+
+
 @pytest.mark.parametrize(("stop_timeout", "seconds"), [(None, 20), (3, 3)])
 async def test_a_service_that_does_not_end_is_cancelled(stop_timeout: float | None, seconds: float) -> None:
     """It has its `stop_timeout`, or the host's time, and knows how much; cancelling it then is no failure."""

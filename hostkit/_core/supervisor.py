@@ -225,11 +225,12 @@ class Supervisor:
         since = now if run.ending_since is None else run.ending_since
         if self.lifetime.detailed:
             self.lifetime.emit(events.ServiceStopped(now, self.name, now - since))
+        self._start_counts_afresh(-1.0 if run.ready_at is None else since - run.ready_at)
         policy, self._restart = self._restart, None
         if self._restart_requested and not self.lifetime.stopping:
             self._begin_after(0.0)
         elif policy is not None and not self.lifetime.stopping:
-            self._begin_again(policy, run, since)
+            self._begin_again(policy, run)
         else:
             if run.overdue:
                 self.lifetime.fail(StopTimeoutError(self.name, run.cancelled_at), self.name)
@@ -259,9 +260,15 @@ class Supervisor:
     def _emit_cancelled(self, reason: str) -> None:
         self.lifetime.emit(events.ServiceCancelled(self.group.time(), self.name, reason, self.run.cancelled_at))
 
-    def _begin_again(self, policy: Restart, run: ServiceRun, ended_at: float) -> None:
-        if run.ready_at is not None and ended_at - run.ready_at >= policy.reset_after:
-            self.failures_in_a_row = self._returns_in_a_row = 0
+    def _start_counts_afresh(self, up_time: float) -> None:
+        """Forget the ends before a run that was ready for long enough, whatever has ended it."""
+        on_failure, on_return = self.registration.on_failure, self.registration.on_return
+        if isinstance(on_failure, Restart) and up_time >= on_failure.reset_after:
+            self.failures_in_a_row = 0
+        if isinstance(on_return, Restart) and up_time >= on_return.reset_after:
+            self._returns_in_a_row = 0
+
+    def _begin_again(self, policy: Restart, run: ServiceRun) -> None:
         if run.failed:
             count = self.failures_in_a_row = self.failures_in_a_row + 1
         else:
