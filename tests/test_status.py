@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import anyio
 import pytest
-from puppet import QUIET, Plain, Puppet, build, trace
+from puppet import QUIET, Plain, Puppet, PuppetError, build, trace
 
 from hostkit import (
     Backoff,
@@ -241,6 +241,31 @@ async def test_a_status_tells_its_own_instant() -> None:
     assert at - datetime.fromisoformat(status.since) == timedelta(seconds=100)
     assert stopped.started_at is not None
     assert abs(datetime.fromisoformat(stopped.started_at) - began) < timedelta(seconds=60)
+
+
+async def test_a_restart_that_has_come_is_told_no_more() -> None:
+    """Only a service that waits for its next run has an instant for it: not while it starts, nor after its end."""
+
+    class Unready(Puppet):
+        async def start(self) -> None:
+            if self.calls:
+                await anyio.sleep(5)
+                raise PuppetError
+            await super().start()
+
+    builder = HostBuilder(QUIET)
+    policy = Restart(limit=1, backoff=Backoff(1, jitter=0), then=EndAction.IGNORE)
+    builder.add_service(Unready(run=1, fails="execute"), name="a", on_failure=policy)
+    builder.add_service(Puppet(), name="b")
+
+    async with builder.build() as host:
+        told = []
+        for seconds in (1.5, 1, 10):  # it waits, starts, and has been given up
+            await anyio.sleep(seconds)
+            row = host.service_status("a")
+            told.append((str(row.state), row.restart_at is not None))
+
+    assert told == [("restarting", True), ("starting", False), ("failed", False)]
 
 
 async def test_a_status_tells_of_failures_and_restarts() -> None:

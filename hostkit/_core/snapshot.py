@@ -82,6 +82,9 @@ class Look:
         supervisor = self._supervisors.get(registration.name)
         if supervisor is not None and supervisor.state is ServiceState.CREATED:
             supervisor = None
+        restart_at = None
+        if supervisor is not None and supervisor.state is ServiceState.RESTARTING:
+            restart_at = supervisor.restart_at
         policy, run = registration.on_failure, None if supervisor is None else supervisor.run
         failure = None if supervisor is None else supervisor.last_failure
         return ServiceStatus(
@@ -91,7 +94,7 @@ class Look:
             state=ServiceState.CREATED if supervisor is None else supervisor.state,
             since=None if supervisor is None else self.instant(supervisor.state_since),
             restarts=0 if supervisor is None else supervisor.restarts,
-            restart_at=None if supervisor is None else self.instant(supervisor.restart_at),
+            restart_at=self.instant(restart_at),
             restart_limit=policy.limit if isinstance(policy, Restart) else None,
             failures_in_a_row=0 if supervisor is None else supervisor.failures_in_a_row,
             last_failure=None if failure is None else text_of(failure),

@@ -59,7 +59,7 @@ class Supervisor:
         self.restarts = 0
         self.failures_in_a_row = self._returns_in_a_row = 0  # since it was last ready for as long as its policy wants
         self.restart_at: float | None = None
-        """When the next run begins, while it waits for that."""
+        """When the next run begins, or the current one was to begin, if it is not the first."""
         self.last_failure: Exception | None = None
         self.last_failure_at: float | None = None
         self._owner = owner
@@ -168,7 +168,6 @@ class Supervisor:
         assert run.ready_at is not None
         again, self.was_ready = self.was_ready, True
         self.state, self.state_since = ServiceState.STARTED, run.ready_at
-        self.restart_at = None
         if self.lifetime.detailed:
             self.lifetime.emit(events.ServiceStarted(run.ready_at, self.name, run.ready_at - run.since))
         if again or not self.registration.ready_at_once:
