@@ -146,6 +146,26 @@ async def test_a_job_gets_a_token_that_follows_the_scheduler_s() -> None:
     assert [job.history[0].outcome for job in timed.scheduler.jobs.values()] == [Outcome.SUCCEEDED] * 3
 
 
+async def test_an_exit_out_of_a_callback_is_one() -> None:
+    """``SystemExit`` out of an `on_stop` callback of a job is taken as if the job had raised it."""
+    timed = Timed()
+
+    async def work(stopping_token: StoppingToken) -> None:
+        def leave() -> None:
+            raise SystemExit(5)
+
+        stopping_token.on_stop(leave)
+        await stopping_token.wait()
+
+    timed.scheduler.add(work, Every(minutes=1))
+
+    with pytest.raises(SystemExit) as caught:
+        async with timed.running():
+            await anyio.sleep(1.5 * MINUTE)
+
+    assert caught.value.code == 5
+
+
 async def test_names_the_job_that_goes_on_after_the_stop() -> None:
     """A job that sleeps on in its token after the stop is named, and so is one whose callback fails."""
     timed = Timed()

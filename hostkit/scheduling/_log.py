@@ -93,9 +93,11 @@ class RunLog:
         self._write("WARNING", message, job.name, fields={"job": job.name})
 
     def log_callback_error(self, job: JobEntry, error: BaseException) -> None:
-        """Report that an ``on_stop`` callback of a job failed."""
+        """Report that an ``on_stop`` callback of a job failed; an exit is taken as if the job had raised it."""
         message = "on_stop callback of job {} failed: {}"
         self._write("ERROR", message, job.name, repr_of(error), error=error, fields={"job": job.name})
+        if isinstance(error, SystemExit | KeyboardInterrupt):
+            self._service.request_exit(error, f"an on_stop callback of job {job.name!r}")
 
     def log_hook_error(self, job: JobEntry, error: BaseException) -> None:
         """Report that ``on_failed`` failed."""
