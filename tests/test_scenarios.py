@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
-from scenario import EPSILON, Outcome, Scenario, Script, Step, Trail, play, scenarios
+from scenario import EPSILON, Call, Outcome, Scenario, Script, Step, Trail, play, scenarios
 
 from hostkit import (
     EndAction,
@@ -62,6 +62,7 @@ def check(outcome: Outcome) -> None:
     check_only_the_deaf_are_abandoned(outcome)
     check_nothing_is_cut_short_in_vain(outcome)
     check_restarts(outcome)
+    check_calls(outcome)
     check_failures(outcome)
     check_forced(outcome)
     check_readiness(outcome)
@@ -79,13 +80,14 @@ def check_well_formed(outcome: Outcome) -> None:
         ServiceAbandoned: "a",
         ServiceRestarting: "R",
     }
-    run = "s(ct?f*|f*|r(f*t?f*c?f*))(g|a)"
-    whole = re.compile(f"({run}R)*({run}f?)?")
+    run = "st?(ct?f*|f*|r(f*t?f*c?f*))(g|a)"
+    whole = re.compile(f"({run}(R|f?))*")
     for service in outcome.witnesses:
         trace = "".join(
             letters[type(e)] for e in outcome.events if isinstance(e, ServiceEvent) and e.service == service
         )
         assert whole.fullmatch(trace), f"{service}: {trace}"
+        assert all(run.count("t") <= 1 for run in trace.split("s")), f"{service}: {trace}"
     requested, stopped = outcome.events[outcome.first(StopRequested)], outcome.events[-1]
     assert isinstance(requested, StopRequested)
     assert isinstance(stopped, HostStopped)
@@ -155,9 +157,11 @@ def check_turns(outcome: Outcome) -> None:
         if not trail.alive(turn):
             continue
         if trail.pending(outcome.stop_at):
-            assert same(trail.cancelled, outcome.stop_at), f"start of {trail.name} not cut"
+            cut = min(outcome.stop_at, own_deadline(outcome, trail))
+            assert same(trail.cancelled, cut), f"start of {trail.name} not cut"
             continue
-        assert same(trail.told, turn), f"{trail.name} told at {trail.told}, not {turn}"
+        told = min(trail.asked, turn)
+        assert same(trail.told, told), f"{trail.name} told at {trail.told}, not {told}"
         forced = turn if turn >= outcome.cancel_at - EPSILON else math.inf
         # In a share of its own, later, or by its own timeout, whatever comes first.
         due = min(forced, own_deadline(outcome, trail))
@@ -208,15 +212,18 @@ def is_left(outcome: Outcome, trail: Trail) -> bool:
 def own_deadline(outcome: Outcome, trail: Trail) -> float:
     """Return when a service's own timeout cancels it, if everything is not cancelled before."""
     timeout = outcome.step_of(trail.name).stop_timeout
+    if timeout is None and trail.asked + outcome.scenario.shutdown < outcome.stop_at + EPSILON:
+        timeout = outcome.scenario.shutdown  # for a restart by hand
     deadline = math.inf if timeout is None else trail.told + timeout
     return deadline if deadline < outcome.cancel_at else math.inf
 
 
 def last_instant(outcome: Outcome, trail: Trail) -> float:
     """Return until when a service is waited for."""
-    began = outcome.stop_at if trail.pending(outcome.stop_at) else own_deadline(outcome, trail)
+    is_cut = trail.stopped and trail.pending(outcome.stop_at)
+    began = outcome.stop_at if is_cut else own_deadline(outcome, trail)
     limit = began + outcome.scenario.cancellation
-    return limit if limit < outcome.cancel_at else outcome.leave_at
+    return limit if limit < max(outcome.cancel_at, outcome.stop_at + EPSILON) else outcome.leave_at
 
 
 def check_rungs(outcome: Outcome) -> None:
@@ -227,7 +234,8 @@ def check_rungs(outcome: Outcome) -> None:
             started = [other for other in outcome.places(ServiceStarted, name) if other < place]
             begun = [other for other in outcome.places(ServiceStarting, name) if other < place]
             if started and started[-1] > begun[-1]:
-                assert any(stop < told < place for told in outcome.places(ServiceStopping, name))
+                since = begun[-1] if any(trail.asked < math.inf for trail in outcome.trails(name)) else stop
+                assert any(since < told < place for told in outcome.places(ServiceStopping, name))
 
 
 def check_only_the_deaf_are_abandoned(outcome: Outcome) -> None:
@@ -253,12 +261,14 @@ def check_nothing_is_cut_short_in_vain(outcome: Outcome) -> None:
                     assert trail.abandoned
                     continue
                 # A start that was cut has its task cancelled for good, and a stop() that follows finds it so.
-                late = [span.begin] if trail.pending(outcome.stop_at) and span.begin >= trail.cancelled else []
+                late = [span.begin] if trail.pending(trail.cancelled) and span.begin >= trail.cancelled else []
                 cut = [at for at in (*cuts, *late) if span.begin <= at + EPSILON and same(span.end, at)]
                 full = {
                     "start": span.begin + witness.times["start"],
                     "stop": span.begin + witness.times["stop"],
-                    "execute": min(trail.told, span.begin + (math.inf if witness.run is None else witness.run))
+                    "execute": max(
+                        span.begin, min(trail.told, span.begin + (math.inf if witness.run is None else witness.run))
+                    )
                     + witness.times["drain"],
                 }[span.hook]
                 assert cut or same(span.end, full), f"{span.hook} of {name} ended at {span.end}, not {full}"
@@ -271,10 +281,17 @@ def check_restarts(outcome: Outcome) -> None:
     """Restart: the delay is the backoff's for so many ends in a row; after the limit there is no further run."""
     for name in outcome.witnesses:
         step = outcome.step_of(name)
-        counts = {True: 0, False: 0}
+        counts: dict[bool, int] = {}
         trails = outcome.trails(name)
         for trail, following in pairwise([*trails, None]):
             assert trail is not None
+            if trail.abandoned:  # which ends the host
+                assert following is None
+                continue
+            counts = {failed: count for failed, count in counts.items() if not was_long(trail, step, failed=failed)}
+            if trail.asked < math.inf and not trail.stopped:
+                check_run_again(trail, following, outcome)
+                continue
             failed = bool(trail.failed) and not isinstance(trail.failed[0].error, RestartLimitError)
             policy = step.on_failure if failed else step.on_return
             if failed and policy is EndAction.IGNORE and same(trail.failed[0].at, trail.ended):
@@ -284,27 +301,83 @@ def check_restarts(outcome: Outcome) -> None:
                 assert trail.again is None
                 assert not limits
                 continue
-            if up_time(trail, failed=failed) >= policy.reset_after:
-                counts = {True: 0, False: 0}
-            counts[failed] += 1
+            counts[failed] = counts.get(failed, 0) + 1
             if policy.limit is not None and counts[failed] > policy.limit:
                 assert trail.again is None
                 (error,) = limits
-                assert error.failures == policy.limit + 1
+                assert error.failures == counts[failed]
                 assert error.__cause__ is (trail.failed[-2].error if failed else None)
                 assert (error in outcome.errors) is (policy.then is EndAction.STOP_HOST)
                 continue
             assert trail.again is not None, f"{name} is not run again"
             assert same(trail.again.at, trail.ended)
             assert trail.again.delay == policy.backoff.delay(counts[failed])
-            due = trail.ended + trail.again.delay
+            calls = (call.at for call in outcome.accepted(name) if call.at > trail.ended)
+            due = min([trail.ended + trail.again.delay, *calls])
             assert following is None or same(following.began, due)
             assert following is not None or due >= outcome.stop_at - EPSILON
 
 
-def up_time(trail: Trail, *, failed: bool) -> float:
-    """Return how long a run was ready: until it failed, or else until it had returned and was cleaned up."""
-    return (trail.failed[0].at if failed else trail.ended) - trail.ready
+def was_long(trail: Trail, step: Step, *, failed: bool) -> bool:
+    """Tell whether a run was ready for so long that its service's ends, failures or returns, are counted afresh."""
+    policy = step.on_failure if failed else step.on_return
+    until = min([trail.asked, trail.ended, *(event.at for event in trail.failed)])
+    return isinstance(policy, Restart) and until - trail.ready >= policy.reset_after
+
+
+def check_run_again(trail: Trail, following: Trail | None, outcome: Outcome) -> None:
+    """Host.restart: a run that was asked to end is followed by the next one at once; no policy counts that."""
+    assert trail.again is not None
+    assert not any(isinstance(event.error, RestartLimitError) for event in trail.failed)
+    assert same(trail.again.at, trail.ended)
+    assert (trail.again.delay, trail.again.in_a_row) == (0, 0)
+    assert following is None or same(following.began, trail.ended)
+    assert following is not None or same(trail.ended, outcome.stop_at)
+
+
+def check_calls(outcome: Outcome) -> None:
+    """Host.restart: when the run before is cancelled, when the next one begins, and when the call ends, and how."""
+    for name in outcome.witnesses:
+        calls = outcome.accepted(name)
+        for call in calls:
+            check_call(outcome, call)
+        for call in (call for call in outcome.calls if call.name == name and call not in calls):
+            assert same(call.ended, call.at)
+            assert call.error.startswith("the host is ")
+        trails = outcome.trails(name)
+        for trail, following in pairwise(trails):
+            by_hand = any(same(call.at, following.began) for call in calls)
+            assert trail.again is not None or by_hand, f"{name} is run again by nobody"
+        for trail in trails:
+            due = own_deadline(outcome, trail)
+            if due < outcome.stop_at and trail.alive(due):
+                hook = trail.hook(due)
+                just_begun = hook is not None and hook.hook == "stop" and same(hook.begin, due)
+                assert same(trail.cancelled, due) or just_begun, f"{name} cancelled at {trail.cancelled}, not {due}"
+            assert trail.cancelled >= outcome.stop_at - EPSILON or same(trail.cancelled, due)
+
+
+def check_call(outcome: Outcome, call: Call) -> None:
+    """The call ends with the first new run that is ready, or that ends for good before, or with the host's stop."""
+    trails = outcome.trails(call.name)
+    current = next(trail for trail in reversed(trails) if trail.began < call.at - EPSILON)
+    later = trails[trails.index(current) + 1 :]
+    if current.ended > call.at - EPSILON:
+        assert current.asked <= call.at
+        assert same(current.told, current.asked)
+    else:
+        assert later
+        assert same(later[0].began, call.at)
+    expected = outcome.stop_at, "the host has begun to stop meanwhile"
+    for trail in later:
+        if trail.ready < outcome.stop_at:
+            expected = trail.ready, "none"
+            break
+        if trail.ended < outcome.stop_at and trail.again is None:
+            expected = trail.ended, f"service {call.name!r} has ended before it was ready"
+            break
+    assert same(call.ended, expected[0]), (call, expected)
+    assert call.error == expected[1]
 
 
 def check_failures(outcome: Outcome) -> None:
@@ -350,7 +423,7 @@ def check_forced(outcome: Outcome) -> None:
         trail = trails[-1] if trails else None
         if trail is None or trail.again is not None or trail.abandoned:
             assert name not in overdue
-        elif not trail.pending(outcome.stop_at):
+        elif not trail.pending(outcome.stop_at) and not trail.cancelled < outcome.stop_at - EPSILON:
             assert (name in overdue) is (trail.cancelled < math.inf), name
         elif outcome.scenario.cancellation:  # else the cut and the last instant are one
             assert (name in overdue) is same(trail.ended, last_instant(outcome, trail)), name

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import anyio
@@ -11,7 +11,17 @@ from anyio import current_time
 from hypothesis import strategies as st
 from puppet import Puppet
 
-from hostkit import Backoff, EndAction, Host, HostBuilder, HostFailedError, HostOptions, Restart, StoppingToken
+from hostkit import (
+    Backoff,
+    EndAction,
+    Host,
+    HostBuilder,
+    HostFailedError,
+    HostOptions,
+    HostStateError,
+    Restart,
+    StoppingToken,
+)
 from hostkit.events import (
     HostEvent,
     HostStarted,
@@ -75,6 +85,7 @@ class Scenario:
         cause: What stops it, if nothing else does.
         at: When.
         hurry: When a second signal comes, if it does.
+        restarts: How long after the start a service is restarted by hand, and which: its number, round and round.
         shutdown: Its shutdown timeout.
         cancellation: Its cancellation timeout.
         startup: Its startup timeout.
@@ -84,6 +95,7 @@ class Scenario:
     cause: Cause = "request"
     at: float = 1.5
     hurry: float | None = None
+    restarts: tuple[tuple[float, int], ...] = ()
     shutdown: float = 10.25
     cancellation: float = 4
     startup: float | None = None
@@ -112,12 +124,18 @@ scenarios = st.builds(
     Scenario,
     steps=st.lists(steps, min_size=1, max_size=4).map(tuple),
     cause=st.sampled_from(["request", "request", "scope", "stop", "early", "nothing"]),
-    at=st.sampled_from([0.0, 0.5, 1.5, 4.5, 7.5]),
+    at=st.sampled_from([0.0, 0.5, 1.5, 4.5, 7.5, 25.5]),
     hurry=st.sampled_from([None, None, None, 0.3, 3.4, 8.3]),
+    restarts=st.lists(
+        st.tuples(st.sampled_from([0.1, 1.1, 1.11, 2.12, 3.73, 6.14, 6.17, 9.14]), st.integers(0, 11)),
+        max_size=4,
+        unique_by=lambda restart: restart[0],
+    ).map(tuple),
     shutdown=st.sampled_from([0.0, 1.25, 3.25, 10.25, 10.25]),
     cancellation=st.sampled_from([0.0, 1.0, 4.0]),
     startup=st.sampled_from([None, None, None, 2.75, 6.75]),
-)
+    # Without any time a restart is a toss-up: whether a stop() has begun when it is to be cancelled.
+).map(lambda scenario: scenario if scenario.shutdown else replace(scenario, restarts=()))
 
 
 @dataclass
@@ -185,6 +203,8 @@ class Trail:
     told: float = math.inf
     cancelled: float = math.inf
     ended: float = math.inf
+    asked: float = math.inf
+    """When it was first to be restarted by hand."""
     stopped: bool = False
     """Whether it was there when the stop began."""
     abandoned: bool = False
@@ -223,6 +243,17 @@ class Trail:
 
 
 @dataclass
+class Call:
+    """One restart by hand."""
+
+    name: str
+    at: float
+    accepted: bool
+    ended: float = math.inf
+    error: str = "none"
+
+
+@dataclass
 class Outcome:
     """What happened.
 
@@ -234,6 +265,7 @@ class Outcome:
         witnesses: The services.
         host: The host.
         hurried: When the second signal came, if it found the host running.
+        calls: The restarts by hand.
     """
 
     scenario: Scenario
@@ -243,6 +275,7 @@ class Outcome:
     witnesses: dict[str, Witness]
     host: Host
     hurried: float = math.inf
+    calls: list[Call] = field(default_factory=list)
     _trails: dict[str, list[Trail]] = field(default_factory=dict)
 
     def first(self, kind: type[HostEvent]) -> int:
@@ -292,11 +325,21 @@ class Outcome:
                     found[-1].take(event)
                 elif isinstance(event, StopRequested) and found:
                     found[-1].stopped = found[-1].ended == math.inf
-            spans = self.witnesses[service].spans
-            for trail, end in zip(found, [*(trail.began for trail in found[1:]), math.inf], strict=False):
-                trail.spans = [span for span in spans if trail.began <= span.begin < end]
+            runs = iter(found)
+            for span in self.witnesses[service].spans:
+                if span.hook == "start":
+                    current = next(runs)
+                current.spans.append(span)
+            for call in self.accepted(service):
+                # It may end in that very instant, because of the call.
+                for trail in (each for each in found if each.began < call.at - EPSILON < each.ended):
+                    trail.asked = min(trail.asked, call.at)
             self._trails[service] = found
         return self._trails[service]
+
+    def accepted(self, service: str) -> list[Call]:
+        """Return the restarts of a service that found the host started."""
+        return [call for call in self.calls if call.name == service and call.accepted]
 
     def last_trails(self, step: Sequence[str]) -> list[Trail]:
         """Return, of the services of a step that have begun, the last runs."""
@@ -369,7 +412,9 @@ async def _live(outcome: Outcome) -> None:
 
     if scenario.cause == "early":
         host.lifetime.request_stop(REASON)
-    async with anyio.create_task_group() as group:
+    async with anyio.create_task_group() as callers, anyio.create_task_group() as group:
+        for instant, number in scenario.restarts:
+            callers.start_soon(_restart, outcome, instant, number)
         if scenario.hurry is not None:
             group.start_soon(hurry, scenario.hurry)
         with anyio.CancelScope() as scope:
@@ -377,6 +422,22 @@ async def _live(outcome: Outcome) -> None:
             await _tolerate(_embed(host))
         assert host.lifetime.state == "stopped"
         group.cancel_scope.cancel()
+
+
+async def _restart(outcome: Outcome, delay: float, number: int) -> None:
+    host, names = outcome.host, list(outcome.witnesses)
+    try:
+        await host.lifetime.wait_started()
+    except HostStateError:
+        return
+    await anyio.sleep(delay)
+    call = Call(names[number % len(names)], current_time(), accepted=host.lifetime.state == "started")
+    outcome.calls.append(call)
+    try:
+        await host.restart(call.name)
+    except HostStateError as error:
+        call.error = str(error)
+    call.ended = current_time()
 
 
 async def _embed(host: Host) -> None:
