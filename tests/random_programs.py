@@ -31,12 +31,11 @@ LONGEST = 3.0
 PACKAGE = str(Path(hostkit.__file__).parent) + os.sep
 
 HEAD = """
-import os, time
+import atexit, os, time
 from datetime import timedelta
 import anyio
 from anyio import to_thread
 from hostkit import *
-from hostkit.cli import run
 from hostkit.jobs import JobQueue, Retry
 from hostkit.scheduling import Every, Scheduler
 
@@ -67,6 +66,12 @@ BODIES = {
     "exits": "    await stopping_token.sleep({short})\n    raise SystemExit({code})",
     "asks": "    await stopping_token.sleep({short})\n    builder.lifetime.request_stop('asked', exit_code={code})",
     "blocks": "    await stopping_token.sleep({short})\n    time.sleep({short})\n    await stopping_token.wait()",
+    "restarts others": (
+        "    names = list(builder.host.services)[:-1]\n"
+        "    while not await stopping_token.sleep({short} / 4):\n        try:\n"
+        "            await builder.host.restart(names[next(numbers) % len(names)])\n"
+        "        except HostStateError:\n            pass"
+    ),
     "works in a thread": "    await to_thread.run_sync(time.sleep, {short})\n    await stopping_token.wait()",
     "groups": (
         "    async with anyio.create_task_group() as group:\n"
@@ -99,13 +104,12 @@ async def last(stopping_token):
         return
     builder.lifetime.request_stop("over")
 
-def build():
-    os.write(1, b"up\\n")
-    return builder
+@atexit.register
+def at_exit():
+    os.write(1, b"ended\\n")
+    time.sleep({rest})
 
-run(build, [])
-os.write(1, b"ended\\n")
-time.sleep({rest})
+os.write(1, b"up\\n")
 """
 
 
@@ -202,7 +206,11 @@ def run(number: int, chosen: int, backends: Sequence[str]) -> tuple[int | None, 
         errors = Path(folder) / "errors"
         with errors.open("wb") as stream:
             process = subprocess.Popen(
-                [sys.executable, path], stdout=subprocess.PIPE, stderr=stream, cwd=folder, start_new_session=True
+                [sys.executable, "-m", "hostkit", "run", path],
+                stdout=subprocess.PIPE,
+                stderr=stream,
+                cwd=folder,
+                start_new_session=True,
             )
             words = Words(process)
             following = threading.Thread(target=plan.follow, args=(process, words), daemon=True)
