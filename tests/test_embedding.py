@@ -357,6 +357,27 @@ def test_a_host_is_stopped_when_its_loop_ends_during_the_start(turns: int, servi
     assert all(event.at == 0 for event in events)
 
 
+@pytest.mark.parametrize("service", [Puppet, Waits])
+@pytest.mark.parametrize("turns", range(8))
+def test_a_host_is_stopped_when_its_loop_ends_during_a_restart(turns: int, service: type[HostedService]) -> None:
+    """Nor is a next run that has not had its first step, of which nothing is left."""
+    host, _ = build(service(), Plain())
+    backend, options = virtual_time("asyncio")
+
+    async def main() -> None:
+        await host.start()
+        task = asyncio.create_task(host.restart("a"))
+        task.add_done_callback(lambda task: task.cancelled() or task.exception())
+        for _ in range(turns):
+            await anyio.lowlevel.checkpoint()
+
+    anyio.run(main, backend=backend, backend_options=options)
+
+    assert host.lifetime.state is HostState.STOPPED
+    assert host.lifetime.failure is None
+    assert [status.state for status in host.status().services] == ["stopped", "stopped"]
+
+
 @pytest.mark.parametrize("turns", range(1, 9))
 def test_a_large_host_is_stopped_when_its_loop_ends_during_the_start(turns: int) -> None:
     """Also between two batches of services that are begun in one turn."""

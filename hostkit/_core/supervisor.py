@@ -141,7 +141,8 @@ class Supervisor:
 
     def drop_unbegun(self) -> None:
         """End a run whose task was cancelled before its first step, as asyncio does when its loop ends."""
-        if not self.ended and self.run.drop_unbegun():
+        begun = self.state is not ServiceState.CREATED
+        if begun and self.run.drop_unbegun() and not self.ended:
             self.on_run_ended(self.run)
 
     def stall(self, silence: float) -> None:
