@@ -102,7 +102,6 @@ class Supervisor:
     def request_restart(self) -> None:
         """End the current run, whatever the policies say, and let the next one follow at once."""
         self._restart_requested = True
-        self.run.leaving = True
         self.request_stop()
 
     def cancel_start(self) -> None:
