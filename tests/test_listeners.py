@@ -27,13 +27,13 @@ def lines() -> Iterator[list[str]]:
 
 def controller(*listeners: Listener, log_level: str = "CRITICAL") -> LifetimeController:
     """Return the lifetime of a host that starts, with *listeners*; its own lines are left out."""
-    lifetime = LifetimeController()
+    lifetime = LifetimeController(HostOptions(log_level=log_level))
     loop = EventLoop()
     hooks = lifetime.emit_for_service, lifetime.has_listeners, lifetime.request_exit
     contexts = ServiceContexts(copy_context(), 0, *hooks, 5)
     group = ServiceGroup(loop, contexts, lambda _: None)
     wakeup = Wakeup(loop.time, lambda: None)
-    lifetime.begin(HostOptions(log_level=log_level), group, wakeup, lambda _: None, owns_process=False)
+    lifetime.begin(group, wakeup, lambda _: None, owns_process=False)
     for listener in listeners:
         lifetime.add_listener(listener)
     return lifetime

@@ -82,12 +82,12 @@ def make_host(target: Target, arguments: Sequence[str], program: str) -> Host:
         raise LoadError(message)
     runner = runner_of(value)
     if target.module is not None and isinstance(runner.options.application_name, FoundName):
-        runner.options = replace(runner.options, application_name=target.module.rpartition(".")[2])
+        runner.lifetime.options = replace(runner.options, application_name=target.module.rpartition(".")[2])
     if asks_for_help(arguments):
         sys.stdout.write(help_text(program, (), runner.options))
         raise SystemExit(0)
     # Flags reach a host that was built at import, too.
-    runner.options = read_flags(runner.options, arguments)
+    runner.lifetime.options = read_flags(runner.options, arguments)
     return value
 
 

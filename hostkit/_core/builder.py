@@ -38,7 +38,7 @@ class HostBuilder:
             ValueError: The environment is wrong; the message names each variable and its value.
         """
         self.options = _resolve(options)
-        self._lifetime = LifetimeController()
+        self._lifetime = LifetimeController(self.options)
         self.lifetime: HostLifetime = self._lifetime
         self._steps: list[list[Registration]] = []
         self._names: dict[str, int] = {}  # and the last number that was given to another service of that name
@@ -180,7 +180,7 @@ class HostBuilder:
             HostStateError: The host has been built already.
         """
         self._require_unbuilt("build()")
-        self.host = Host(HostRunner(self._steps, self.options, self._lifetime))
+        self.host = Host(HostRunner(self._steps, self._lifetime))
         return self.host
 
     def _require_unbuilt(self, method: str) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 
 import anyio
 
-from hostkit._config.options import HostOptions
 from hostkit._core.lifetime import LifetimeController
 from hostkit._core.service_run import Phase, ServiceRun
 from hostkit._core.shutdown import Shutdown
@@ -20,10 +19,10 @@ LOOKS = 4
 
 
 async def watch_heartbeats(
-    timeouts: Mapping[Supervisor, float], lifetime: LifetimeController, shutdown: Shutdown, options: HostOptions
+    timeouts: Mapping[Supervisor, float], lifetime: LifetimeController, shutdown: Shutdown
 ) -> None:
     """Watch services with their ``heartbeat_timeout``, each from ready to the beginning of the stop."""
-    patience = options.cancellation_timeout
+    patience = lifetime.options.cancellation_timeout
     stuck: dict[ServiceRun, float] = {}  # stalled runs that were cancelled, and until when they have time to end
     longest_sleep = min(timeouts.values()) / LOOKS
     expected = anyio.current_time()

@@ -51,7 +51,7 @@ class Host:
     @property
     def options(self) -> "HostOptions":
         """The options that the host runs with."""
-        return self._runner.options
+        return self._runner.lifetime.options
 
     def run(self, *, configure_logging: bool = True) -> None:
         """Run the host in an event loop of its own until it is stopped; it owns the process meanwhile.

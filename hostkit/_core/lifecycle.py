@@ -1,7 +1,7 @@
 """One lifecycle of a host: start each step in order, wait for a reason to stop, stop each in reverse."""
 
 from collections.abc import Callable, Coroutine, Sequence
-from contextvars import Context
+from contextvars import copy_context
 from functools import partial
 from inspect import CORO_CREATED, getcoroutinestate
 from typing import Protocol
@@ -12,7 +12,6 @@ from anyio.abc import TaskGroup
 from hostkit import events
 from hostkit._config.event_log import LOOP_ENDED
 from hostkit._config.logging import LEVELS
-from hostkit._config.options import HostOptions
 from hostkit._config.service_context import ServiceContexts
 from hostkit._core.heartbeat import watch_heartbeats
 from hostkit._core.lifetime import LifetimeController
@@ -61,33 +60,29 @@ class Lifecycle:
         on_fatal_end: Called at the very end, if a failure has stopped it after the start, or something was abandoned.
     """
 
-    def __init__(  # noqa: PLR0913  # what the builder has collected
+    def __init__(
         self,
         steps: Sequence[Sequence[Registration]],
-        options: HostOptions,
         lifetime: LifetimeController,
-        context: Context,
         *,
         owns_process: bool,
         loop_watch: LoopWatch | None = None,
     ) -> None:
-        """Begin, in the running event loop; `run` is to be run in a root task.
+        """Begin, in the running event loop; `run` is to be run in a root task. The services get copies of the context.
 
         Args:
             steps: The services, as they were registered.
-            options: The options of the host.
-            lifetime: Its lifetime, which enters `STARTING` now.
-            context: The services run in copies of it.
+            lifetime: The host's lifetime, which enters `STARTING` now.
             owns_process: Whether nothing but this host keeps the process busy.
             loop_watch: Watches the event loop, where that is wanted.
         """
         self.lifetime = lifetime
         self.loop = loop = EventLoop()
         self.token = anyio.lowlevel.current_token()
-        self.options = options
+        options = lifetime.options
         level = LEVELS[options.log_level]
         hooks = lifetime.emit_for_service, lifetime.has_listeners, self._request_exit
-        contexts = ServiceContexts(context, level, *hooks, options.cancellation_timeout)
+        contexts = ServiceContexts(copy_context(), level, *hooks, options.cancellation_timeout)
         self.group = ServiceGroup(loop, contexts, self._on_group_broken)
         self._wakeup = Wakeup(loop.time, self._on_loop_end)
         self.steps = [[Supervisor(each, self) for each in step] for step in steps]
@@ -104,7 +99,7 @@ class Lifecycle:
         self._loop_watch = loop_watch
         self._beside: list[Coroutine[object, object, None]] = []  # what runs beside the services
         self.began_at = loop.time()
-        lifetime.begin(options, self.group, self._wakeup, self.shutdown.begin, owns_process=owns_process)
+        lifetime.begin(self.group, self._wakeup, self.shutdown.begin, owns_process=owns_process)
 
     async def run(self) -> None:
         """Run from the start to the end; it keeps every failure and never raises."""
@@ -208,7 +203,7 @@ class Lifecycle:
         found = ((each, each.registration.heartbeat_timeout) for each in self.supervisors.values())
         timeouts = {supervisor: timeout for supervisor, timeout in found if timeout is not None}
         if timeouts:
-            beside.append(("heartbeats", watch_heartbeats(timeouts, self.lifetime, self.shutdown, self.options)))
+            beside.append(("heartbeats", watch_heartbeats(timeouts, self.lifetime, self.shutdown)))
         if self._loop_watch is not None:
             beside.append(("watchdog", self._loop_watch.run()))
         for name, coroutine in beside:
@@ -235,17 +230,16 @@ class Lifecycle:
         lifetime, time = self.lifetime, self.loop.time
         loops = (supervisor for supervisor in self.supervisors.values() if supervisor.registration.executes)
         self._executing = {supervisor for supervisor in loops if not supervisor.registration.auxiliary}
-        began = time()
         count = len(self.supervisors)
-        lifetime.emit(events.HostStarting(began, self.options.application_name, count))
+        lifetime.emit(events.HostStarting(time(), lifetime.options.application_name, count))
         lifetime.pass_on()  # what was asked for before the start
-        await start_services(self.steps, self.options, lifetime, self._wakeup)
+        await start_services(self.steps, lifetime, self._wakeup)
         if lifetime.stopping:
             return
         self.started = True
         lifetime.enter(HostState.STARTED)
         now = time()
-        lifetime.emit(events.HostStarted(now, count, now - began))
+        lifetime.emit(events.HostStarted(now, count, now - self.began_at))
         self.settled.set()
         if not self._executing:
             self._check_idle()

@@ -190,6 +190,7 @@ class LifetimeController(HostLifetime):
         listeners: The listeners of the user's.
         owns_process: Whether nothing but this host keeps the process busy.
         fatal_callbacks: Called when a failure stops an embedded host that had started.
+        options: The options of the host; the command line may set others before the start.
         log: Writes a line that is not below the host's log level.
     """
 
@@ -198,18 +199,18 @@ class LifetimeController(HostLifetime):
     _wakeup: "Wakeup"
     _lay_deadlines: Callable[[float], None]
 
-    def __init__(self) -> None:
+    def __init__(self, options: HostOptions) -> None:
         """Make the lifetime of a host that has not been started."""
         super().__init__()
+        self.options = options
         self.failures = self._failures
         self.state_since, self.stop_due = 0.0, math.inf
         self.stopping = self.crashed = self.detailed = False
         self.listeners: tuple[tuple[Listener], ...] = ()  # each by itself: the same one may be added twice
         self.fatal_callbacks: list[FatalCallback] = []
-        self._event_log: EventLog | None = None
+        self._event_log = EventLog(options)
         self._events: deque[events.HostEvent] = deque()
         self._emitting = False
-        self._stop_delay = 0.0
         self.owns_process = False
         self._process = os.getpid()
 
@@ -223,17 +224,18 @@ class LifetimeController(HostLifetime):
 
         Without a delay, when it was announced before, and before everything runs, the stop is requested.
         """
-        loop = self._loop
-        if loop is None or not self._stop_delay or self._announcements or self._state is not HostState.STARTED:
+        loop, delay = self._loop, self.options.stop_delay
+        if loop is None or not delay or self._announcements or self._state is not HostState.STARTED:
             self.request_stop(reason)
             return
-        self.stop_due = loop.time() + self._stop_delay
+        self.stop_due = loop.time() + delay
         self._announcements.append(reason)
         loop.call_soon(self._report_announcement)
 
     def _report_announcement(self) -> None:
         if not self.stopping:
-            self.emit(events.StopAnnounced(self.stop_due - self._stop_delay, self._announcements[0], self._stop_delay))
+            delay = self.options.stop_delay
+            self.emit(events.StopAnnounced(self.stop_due - delay, self._announcements[0], delay))
             self._wakeup.event.set()
 
     def show(self, status: "Callable[[], HostStatus]") -> None:
@@ -245,13 +247,7 @@ class LifetimeController(HostLifetime):
         self._on_request = callback
 
     def begin(
-        self,
-        options: HostOptions,
-        group: "ServiceGroup",
-        wakeup: "Wakeup",
-        lay_deadlines: Callable[[float], None],
-        *,
-        owns_process: bool,
+        self, group: "ServiceGroup", wakeup: "Wakeup", lay_deadlines: Callable[[float], None], *, owns_process: bool
     ) -> None:
         """Begin a lifecycle; what was asked for before the first one holds for it.
 
@@ -267,7 +263,7 @@ class LifetimeController(HostLifetime):
                 message = "the process was forked after the host was started; make the host in the child"
             raise HostStateError(message)
         self._process = os.getpid()
-        choose_destination(options.logging)
+        choose_destination(self.options.logging)
         if self._state is HostState.STOPPED:
             self._requests, self._announcements, self._codes = [], [], []
             self.stop_due = math.inf
@@ -276,9 +272,8 @@ class LifetimeController(HostLifetime):
         self._loop = group.loop
         self._group, self._wakeup, self._lay_deadlines = group, wakeup, lay_deadlines
         self.owns_process = owns_process
-        self._stop_delay = options.stop_delay
-        self.log = bounded_log(options)
-        self._event_log = EventLog(options, owns_process=owns_process)
+        self.log = bounded_log(self.options)
+        self._event_log = EventLog(self.options, owns_process=owns_process)
         self.stopping = self.crashed = False
         self._count_listeners()
         self.enter(HostState.STARTING)
@@ -369,7 +364,7 @@ class LifetimeController(HostLifetime):
         """Write the line of *event*, and hand it to the listeners; one that these cause comes after this one."""
         waiting = self._events
         waiting.append(event)
-        if self._emitting or self._event_log is None:
+        if self._emitting:
             return
         self._emitting = True
         while waiting:
@@ -393,4 +388,4 @@ class LifetimeController(HostLifetime):
         return bool(self.listeners)
 
     def _count_listeners(self) -> None:
-        self.detailed = bool(self.listeners) or (self._event_log is not None and self._event_log.detailed)
+        self.detailed = self._event_log.detailed or bool(self.listeners)

@@ -30,21 +30,22 @@ class HostRunner:
     Attributes:
         steps: The services, step by step in start order.
         registrations: The same by name.
-        options: The options of the host.
         lifetime: Its lifetime.
         lifecycle: The current or last lifecycle; None before the first start.
     """
 
-    def __init__(
-        self, steps: Sequence[Sequence[Registration]], options: HostOptions, lifetime: LifetimeController
-    ) -> None:
+    def __init__(self, steps: Sequence[Sequence[Registration]], lifetime: LifetimeController) -> None:
         """Take what the builder has collected."""
         self._take(steps)
-        self.options = options
         self.lifetime = lifetime
         self.lifecycle: Lifecycle | None = None
         self._was_run = False
         self._beginning = Lock()
+
+    @property
+    def options(self) -> HostOptions:
+        """The options of the host."""
+        return self.lifetime.options
 
     def services(self) -> "Mapping[str, HostedService]":
         """Return every service by its name, in start order."""
@@ -101,17 +102,11 @@ class HostRunner:
         # Checked and begun in one step: two threads, each with a loop of its own, may come here at once.
         with self._beginning:
             self._refuse_abandoned()
-            context = copy_context()
             self.lifecycle = lifecycle = Lifecycle(
-                self.steps,
-                self.options,
-                self.lifetime,
-                context,
-                owns_process=owns_process,
-                loop_watch=loop_watch,
+                self.steps, self.lifetime, owns_process=owns_process, loop_watch=loop_watch
             )
         lifecycle.on_fatal_end = on_fatal_end
-        lifecycle.loop.spawn(lifecycle.run, context, lifecycle.on_loop_closed)
+        lifecycle.loop.spawn(lifecycle.run, copy_context(), lifecycle.on_loop_closed)
         return lifecycle
 
     async def wait_to_end(self, lifecycle: "Lifecycle") -> None:
@@ -180,7 +175,7 @@ class HostRunner:
         from hostkit._core.snapshot import host_status
 
         wanted = self.registrations.values() if services else ()
-        return host_status(wanted, self.options, self.lifetime, self.lifecycle, lines=lines)
+        return host_status(wanted, self.lifetime, self.lifecycle, lines=lines)
 
     def service_status(self, name: str, *, lines: bool) -> "ServiceStatus":
         """Return what a service is doing; see `Host.service_status`."""

@@ -6,7 +6,6 @@ from types import MappingProxyType
 
 import anyio
 
-from hostkit._config.options import HostOptions
 from hostkit._core.lifecycle import Lifecycle
 from hostkit._core.lifetime import LifetimeController
 from hostkit._core.registration import Registration, overrides
@@ -22,20 +21,15 @@ from hostkit._values.text import repr_of, text_of, to_json_ready
 
 
 def host_status(
-    registrations: Iterable[Registration],
-    options: HostOptions,
-    lifetime: LifetimeController,
-    lifecycle: Lifecycle | None,
-    *,
-    lines: bool,
+    registrations: Iterable[Registration], lifetime: LifetimeController, lifecycle: Lifecycle | None, *, lines: bool
 ) -> HostStatus:
     """Return what a host is doing, and those of its services; *lifecycle* is its current or last one."""
     look = Look(lifecycle, lines=lines)
     now = look.now
     shutdown = lifecycle.shutdown if lifecycle is not None and lifetime.state is HostState.STOPPING else None
     return HostStatus(
-        application_name=options.application_name,
-        environment=options.environment,
+        application_name=lifetime.options.application_name,
+        environment=lifetime.options.environment,
         at=look.wall.isoformat(timespec="milliseconds"),
         loop_time=None if lifecycle is None else now,
         started_at=None if lifecycle is None else look.instant(lifecycle.began_at),

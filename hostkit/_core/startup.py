@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 
-from hostkit._config.options import HostOptions
 from hostkit._core.lifetime import LifetimeController
 from hostkit._core.service_group import Wakeup
 from hostkit._core.supervisor import Supervisor
@@ -13,14 +12,12 @@ from hostkit._values.errors import StartupTimeoutError
 BATCH = 64
 
 
-async def start_services(
-    steps: Sequence[Sequence[Supervisor]], options: HostOptions, lifetime: LifetimeController, wakeup: Wakeup
-) -> None:
+async def start_services(steps: Sequence[Sequence[Supervisor]], lifetime: LifetimeController, wakeup: Wakeup) -> None:
     """Start every service, or as many as until the stop begins; a start that is late is a failure.
 
     *wakeup* is to be set when a service is ready, or has ended before that.
     """
-    timeout = math.inf if options.startup_timeout is None else options.startup_timeout
+    timeout = math.inf if lifetime.options.startup_timeout is None else lifetime.options.startup_timeout
     deadline = wakeup.time() + timeout
     begun = 0
     for step in steps:
