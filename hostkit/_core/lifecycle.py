@@ -25,9 +25,6 @@ from hostkit._values.errors import HostStateError
 from hostkit._values.exceptions import classify
 from hostkit._values.states import HostState, ServiceState
 
-MOST_NAMED = 3
-"""How many services a line names."""
-
 
 class LoopWatch(Protocol):
     """What watches the event loop while a host runs in it."""
@@ -87,7 +84,7 @@ class Lifecycle:
         self._wakeup = Wakeup(loop.time, self._on_loop_end)
         self.steps = [[Supervisor(each, self) for each in step] for step in steps]
         self.supervisors = {each.name: each for step in self.steps for each in step}
-        self.shutdown = Shutdown(self.steps, options, self._wakeup, self._log_slow_stop)
+        self.shutdown = Shutdown(self.steps, lifetime, self._wakeup)
         self.settled = anyio.Event()
         self.ended = anyio.Event()
         self.started = self.finished = False
@@ -292,20 +289,6 @@ class Lifecycle:
         self.lifetime.fail(error)
         # asyncio: a task that was cancelled natively before its first step breaks the group, and never begins.
         self.loop.call_soon(self._drop_unbegun)
-
-    def _log_slow_stop(self, waiting_for: Sequence[Supervisor]) -> None:
-        """Log which services the stop waits for, where they are, and how long it will."""
-        named = [f"{each.name}{each.short_line()}" for each in waiting_for[:MOST_NAMED]]
-        more = f" and {len(waiting_for) - MOST_NAMED} more" if len(waiting_for) > MOST_NAMED else ""
-        left = self.shutdown.cancel_at - self.loop.time()
-        action, end = "cancelled", ""
-        if left <= 0:
-            action, left = "abandoned", self.shutdown.leave_at - self.loop.time()
-        elif self.lifetime.owns_process:
-            again = "a second Ctrl-C" if self.lifetime.stop_reason == "signal SIGINT" else "a second signal"
-            end = f"; {again} cancels now"
-        message = "waiting for {}{}, {} in {:.0f} s{}"
-        self.lifetime.log("INFO", message, ", ".join(named), more, action, left, end)
 
     def _on_loop_end(self) -> None:
         if not self.lifetime.stopping:

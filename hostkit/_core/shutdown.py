@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 
-from hostkit._config.options import HostOptions
+from hostkit._core.lifetime import LifetimeController
 from hostkit._core.service_group import Wakeup
 from hostkit._core.supervisor import Supervisor
 
@@ -13,6 +13,8 @@ FIRST_REPORT, NEXT_REPORTS = 2.01, 5.0
 """After how many seconds a stop reports what it waits for (2 s are in time), and how often from then on."""
 LAST_CHANCE = 1.0
 """Seconds for what still runs when the process was paused, or the loop blocked, until the time was over."""
+MOST_NAMED = 3
+"""How many services a line names."""
 
 
 class Shutdown:
@@ -27,23 +29,14 @@ class Shutdown:
             off.
     """
 
-    def __init__(
-        self,
-        steps: Sequence[Sequence[Supervisor]],
-        options: HostOptions,
-        wakeup: Wakeup,
-        on_slow: Callable[[Sequence[Supervisor]], None],
-    ) -> None:
-        """Prepare; `begin` lays the deadlines, `run` stops the services.
-
-        *on_slow* is called with the services that are waited for, every few seconds of a stop that takes longer.
-        """
+    def __init__(self, steps: Sequence[Sequence[Supervisor]], lifetime: LifetimeController, wakeup: Wakeup) -> None:
+        """Prepare; `begin` lays the deadlines, `run` stops the services."""
         self.stop_at = self.cancel_at = self.leave_at = math.inf
         self.on_deadline: Callable[..., None] | None = None
         self._steps = steps
-        self._options = options
+        self._lifetime = lifetime
+        self._options = lifetime.options
         self._wakeup = wakeup
-        self._on_slow = on_slow
         self._report_at = math.inf
         self._turn = -1  # the step that is being stopped; before the first, and after the last, -1
         self._running: list[int] = []  # for each step: how many services are to be waited for; empty before the stop
@@ -144,9 +137,21 @@ class Shutdown:
             self._report()
 
     def _report(self) -> None:
-        self._report_at = self._wakeup.time() + NEXT_REPORTS
-        if any(self._running):  # pragma: no branch  # a service that ends in that very instant
-            self._on_slow(self.waiting_for())
+        """Log which services a slow stop waits for, where they are, and how long it will."""
+        now = self._wakeup.time()
+        self._report_at = now + NEXT_REPORTS
+        waiting_for = self.waiting_for()
+        if not waiting_for:  # pragma: no cover  # a service that ends in that very instant
+            return
+        named = ", ".join(f"{each.name}{each.short_line()}" for each in waiting_for[:MOST_NAMED])
+        more = f" and {len(waiting_for) - MOST_NAMED} more" if len(waiting_for) > MOST_NAMED else ""
+        action, left, end = "cancelled", self.cancel_at - now, ""
+        if left <= 0:
+            action, left = "abandoned", self.leave_at - now
+        elif self._lifetime.owns_process:
+            again = "a second Ctrl-C" if self._lifetime.stop_reason == "signal SIGINT" else "a second signal"
+            end = f"; {again} cancels now"
+        self._lifetime.log("INFO", "waiting for {}{}, {} in {:.0f} s{}", named, more, action, left, end)
 
     def _lay_last(self, at: float, *, anew: bool = False) -> None:
         self.leave_at = at

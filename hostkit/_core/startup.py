@@ -26,16 +26,12 @@ async def start_services(steps: Sequence[Sequence[Supervisor]], lifetime: Lifeti
         for supervisor in step:
             supervisor.begin()
         for supervisor in step:
-            while _is_starting(supervisor) and not lifetime.stopping:
+            while supervisor.starting and not lifetime.stopping:
                 if wakeup.time() >= deadline:
-                    lifetime.fail(StartupTimeoutError([each.name for each in step if _is_starting(each)], timeout))
+                    lifetime.fail(StartupTimeoutError([each.name for each in step if each.starting], timeout))
                 else:
                     await wakeup.wait(deadline)
         begun += len(step)
         if begun >= BATCH:
             begun = 0
             await wakeup.pause()
-
-
-def _is_starting(supervisor: Supervisor) -> bool:
-    return not (supervisor.was_ready or supervisor.ended)

@@ -67,6 +67,11 @@ class Supervisor:
         self._restart: Restart | None = None  # what follows the current run
 
     @property
+    def starting(self) -> bool:
+        """Whether it has begun, and was not ready yet."""
+        return not (self.was_ready or self.ended)
+
+    @property
     def pending(self) -> bool:
         """Whether it waits for its first or next run, or such a run is not ready yet."""
         return not self.ended and self.run.pending
