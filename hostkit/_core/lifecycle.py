@@ -301,7 +301,8 @@ class Lifecycle:
         if not self.loop.cancels_natively:
             return
         for supervisor in self.supervisors.values():
-            supervisor.drop_unbegun()
+            if supervisor.state is not ServiceState.CREATED:
+                supervisor.run.drop_unbegun()
         for coroutine in self._beside:
             if getcoroutinestate(coroutine) == CORO_CREATED:
                 coroutine.close()

@@ -36,11 +36,6 @@ class ServiceGroup:
         """Whether every task in it is being cancelled."""
         return self.tasks is not None and self.tasks.cancel_scope.cancel_called
 
-    @property
-    def cancelled_from_outside(self) -> bool:
-        """Whether a cancellation is the end of the loop or of the group, and no failure of a service."""
-        return self.loop.cancelled or self.cancelled
-
     def spawn(self, coroutine: Coroutine[object, object, None], service: str) -> "anyio.TaskHandle[None]":
         """Run *coroutine* as a part of *service*, in a context of its own."""
         assert self.tasks is not None

@@ -115,14 +115,12 @@ class ServiceRun:
         task = self._handle is not None and getcoroutinestate(self._handle.coro) != CORO_CLOSED
         return task or (self._thread is not None and self._thread.is_alive())
 
-    def drop_unbegun(self) -> bool:
-        """Give up the task if it has not begun, and never will; return whether that is so."""
-        if self._handle is None or getcoroutinestate(self._handle.coro) != CORO_CREATED:
-            return False
-        self._handle.coro.close()
-        self._handle = None
-        self.phase = Phase.ENDED
-        return True
+    def drop_unbegun(self) -> None:
+        """End a run whose task was cancelled before its first step, as asyncio does when its loop ends."""
+        if self._handle is not None and getcoroutinestate(self._handle.coro) == CORO_CREATED:
+            self._handle.coro.close()
+            self.phase = Phase.ENDED
+            self.supervisor.on_run_ended(self)
 
     def begin(self) -> None:
         """Start the run, in a task of its own."""
@@ -341,7 +339,7 @@ class ServiceRun:
             supervisor.lifetime.log("INFO", "service {} raised {}, while the host stops", supervisor.name, exit_request)
         elif exit_request is not None:
             supervisor.lifetime.request_exit(exit_request, f"service {supervisor.name!r}")
-        elif failure is None and not self.cancelled and not supervisor.group.cancelled_from_outside:
+        elif failure is None and not (self.cancelled or supervisor.group.cancelled or supervisor.group.loop.cancelled):
             failure = ServiceCancelledError(supervisor.name)
             failure.__cause__ = error
         if failure is not None:

@@ -143,12 +143,6 @@ class Supervisor:
         self.lifetime.fail(error, self.name)
         self._end(ServiceState.ABANDONED)
 
-    def drop_unbegun(self) -> None:
-        """End a run whose task was cancelled before its first step, as asyncio does when its loop ends."""
-        begun = self.state is not ServiceState.CREATED
-        if begun and self.run.drop_unbegun() and not self.ended:
-            self.on_run_ended(self.run)
-
     def stall(self, silence: float) -> None:
         """Report that the current run is silent; where the policy says so, cancel it as a failure."""
         run = self.run
@@ -223,8 +217,8 @@ class Supervisor:
 
     def on_run_ended(self, run: ServiceRun) -> None:
         """Start the next run, or end for good."""
-        if run.abandoned:
-            return  # ended after all
+        if self.ended:
+            return  # it was abandoned, or waited to begin when the stop came
         now = self.group.time()
         since = now if run.ending_since is None else run.ending_since
         if self.lifetime.detailed:
