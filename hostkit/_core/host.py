@@ -115,11 +115,9 @@ class Host:
             await lifecycle.settled.wait()
         except anyio.get_cancelled_exc_class():
             self.lifetime.request_stop("start() was cancelled")
-            await runner.wait_to_end(lifecycle)
-            runner.raise_outcome()
+            await runner.end(lifecycle)
             raise
-        if not lifecycle.started:
-            await runner.wait_to_end(lifecycle)
+        if not lifecycle.started:  # it has ended
             runner.raise_outcome()
 
     async def stop(self, reason: str = "stop() was called") -> None:
