@@ -37,7 +37,34 @@ class TokenOwner(Protocol):
         """Log what an `on_stop` callback has raised."""
 
 
-class StoppingToken:
+class Token:
+    """What the tokens of tasks and of threads have in common.
+
+    A callback is called once, by whichever thread takes it out: the one that requests the stop, or, when it was
+    registered too late for that, its own.
+    """
+
+    __slots__ = ("_callbacks", "_on_activity", "_owner", "_waits", "_warned")
+
+    def __init__(self, owner: TokenOwner, on_activity: Callable[[], None] | None = None) -> None:
+        """Make a token that no stop has reached yet; *on_activity* is called at every wait and beat."""
+        self._owner = owner
+        self._on_activity = on_activity
+        self._callbacks: dict[object, Callable[[], object]] = {}
+        self._waits = 0
+        self._warned = False
+
+    def _call(self, key: object) -> None:
+        callback = self._callbacks.pop(key, None)
+        if callback is None:
+            return  # called already, or taken back
+        try:
+            callback()
+        except BaseException as error:  # noqa: BLE001  # the user's callback: logged, and no other is kept from running
+            self._owner.on_callback_error(error)
+
+
+class StoppingToken(Token):
     """How a service learns that it should finish; one for each run of a service.
 
     The stop is a *request*: nothing is interrupted by it but the waits of this token. Its methods belong to the host's
@@ -47,27 +74,14 @@ class StoppingToken:
         stop_requested: Whether the stop has been requested. Read it as often as you like; do not set it.
     """
 
-    __slots__ = (
-        "_callbacks",
-        "_informed_tasks",
-        "_on_activity",
-        "_owner",
-        "_waiters",
-        "_waits",
-        "_warned",
-        "stop_requested",
-    )
+    __slots__ = ("_informed_tasks", "_waiters", "stop_requested")
 
     def __init__(self, owner: TokenOwner, on_activity: Callable[[], None] | None = None) -> None:
         """Make a token that no stop has reached yet; *on_activity* is called at every `beat` and wait."""
+        super().__init__(owner, on_activity)
         self.stop_requested = False
-        self._owner = owner
-        self._callbacks: dict[object, Callable[[], object]] = {}
         self._waiters: list[TrioWaiter | Future[None]] = []
         self._informed_tasks: WeakSet[object] | None = None  # in which a sleep has returned True after the stop
-        self._warned = False
-        self._waits = 0
-        self._on_activity = on_activity
 
     @property
     def time_left(self) -> float:
@@ -187,10 +201,9 @@ class StoppingToken:
         """
         require_sync(callback, "on_stop()")
         key = object()
+        self._callbacks[key] = callback
         if self.stop_requested:
-            self._call(callback)
-        else:
-            self._callbacks[key] = callback
+            self._call(key)
 
         def undo() -> None:
             self._callbacks.pop(key, None)
@@ -204,12 +217,6 @@ class StoppingToken:
         """
         if self._on_activity is not None:
             self._on_activity()
-
-    def _call(self, callback: Callable[[], object]) -> None:
-        try:
-            callback()
-        except BaseException as error:  # noqa: BLE001  # the user's callback: logged, and no other is kept from running
-            self._owner.on_callback_error(error)
 
     async def _sleep_after_stop(self, delay: float) -> None:
         informed = self._informed_tasks
@@ -245,9 +252,7 @@ class StoppingSource(StoppingToken):
             wake(waiter)
         self._waiters.clear()
         for key in list(self._callbacks):
-            callback = self._callbacks.pop(key, None)
-            if callback is not None:  # not taken back by one before it
-                self._call(callback)
+            self._call(key)
 
 
 class _Wait:

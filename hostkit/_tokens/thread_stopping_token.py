@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from typing import Self
 
 from hostkit._tokens.grid import Grid
-from hostkit._tokens.stopping_token import LONGEST_SLEEP_AFTER_STOP, TokenOwner
+from hostkit._tokens.stopping_token import LONGEST_SLEEP_AFTER_STOP, Token, TokenOwner
 from hostkit._values.durations import NOT_GIVEN, Duration, to_period, to_positive_period
 from hostkit._values.functions import require_sync
 
 
-class ThreadStoppingToken:
+class ThreadStoppingToken(Token):
     """How blocking code learns that it should finish; one for each run of a service.
 
     The stop is a *request*: nothing is interrupted by it but the waits of this token. Any thread may use it. What
@@ -22,14 +22,10 @@ class ThreadStoppingToken:
 
     def __init__(self, owner: TokenOwner, on_activity: Callable[[], None] | None = None) -> None:
         """Make a token that no stop has reached yet; *on_activity* is called at every `beat` and wait."""
-        self._owner = owner
+        super().__init__(owner, on_activity)
         self._stopped = threading.Event()
-        self._warned = False
         self._informed = threading.local()  # whether a sleep of the thread has returned True after the stop
-        self._waits = 0
-        self._callbacks: dict[object, Callable[[], None]] = {}
         self._lock = threading.Lock()
-        self._on_activity = on_activity
 
     @property
     def time_left(self) -> float:
@@ -124,12 +120,9 @@ class ThreadStoppingToken:
         """
         require_sync(callback, "on_stop()")
         key = object()
-        with self._lock:
-            stopped = self._stopped.is_set()
-            if not stopped:
-                self._callbacks[key] = callback
-        if stopped:
-            self._call(callback)
+        self._callbacks[key] = callback
+        if self._stopped.is_set():
+            self._call(key)
 
         def undo() -> None:
             self._callbacks.pop(key, None)
@@ -140,12 +133,6 @@ class ThreadStoppingToken:
         """Report to the host that the service is alive; see ``heartbeat_timeout`` of `HostBuilder.add_service`."""
         if self._on_activity is not None:
             self._on_activity()
-
-    def _call(self, callback: Callable[[], None]) -> None:
-        try:
-            callback()
-        except BaseException as error:  # noqa: BLE001  # the user's callback: logged, and no other is kept from running
-            self._owner.on_callback_error(error)
 
     def _warn(self) -> None:
         with self._lock:
@@ -176,13 +163,9 @@ class ThreadStoppingSource(ThreadStoppingToken):
 
     def request_stop(self) -> None:
         """Set the token, wake every wait and call the callbacks, in the order of registration; once."""
-        with self._lock:
-            self._stopped.set()
-            keys = list(self._callbacks)
-        for key in keys:
-            callback = self._callbacks.pop(key, None)
-            if callback is not None:  # not taken back meanwhile
-                self._call(callback)
+        self._stopped.set()
+        for key in list(self._callbacks):
+            self._call(key)
 
 
 class _ThreadTicks:
