@@ -387,11 +387,3 @@ def running_service(frame: FrameType | None) -> ServiceRun | None:
             return run
         frame = frame.f_back
     return None
-
-
-def describe_block(frame: FrameType | None) -> str:
-    """Describe what blocks the event loop, by the stack of its thread."""
-    run = running_service(frame)
-    line = stack.frame_line(frame)
-    subject = "the event loop is blocked" if run is None else f"service {run.supervisor.name!r} blocks the event loop"
-    return subject + (f" at {line}" if line else "")

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, TypeVarTuple, Unpack
 import anyio
 from anyio import from_thread
 
-from hostkit._core.service_run import describe_block
 from hostkit._execution.stack import current_frames
 from hostkit._process import owner as _process
+from hostkit._process.watchdog import describe_block
 from hostkit._values.errors import HostFailedError, HostStateError
 from hostkit._values.functions import is_async
 from hostkit._values.states import ServiceState

@@ -11,14 +11,13 @@ import anyio
 
 from hostkit._config.logging import bounded_log, configure, log
 
-# Loaded now: where they are needed, there may be no descriptor left to load them.
-from hostkit._core.service_run import describe_block
+# Loaded now: where it is needed, there may be no descriptor left to load it.
 from hostkit._core.status import status_lines
 from hostkit._execution.event_loop import loop_is_running
 from hostkit._process.leave import BLOCKED_EXIT_CODE, FLUSH_TIMEOUT, STUCK_EXIT_CODE, leave
 from hostkit._process.leftover_threads import Threads
 from hostkit._process.signals import Signals, in_main_thread, wake_loop
-from hostkit._process.watchdog import Watchdog
+from hostkit._process.watchdog import Watchdog, describe_block
 from hostkit._values.errors import HostStateError, LoadError, ServiceStuckError
 from hostkit._values.exceptions import exit_code_of
 from hostkit._values.standard_error import write_error

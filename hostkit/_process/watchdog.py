@@ -16,8 +16,8 @@ from typing import Self
 
 import anyio
 
-from hostkit._core.service_run import describe_block, running_service
-from hostkit._execution.stack import current_frames
+from hostkit._core.service_run import running_service
+from hostkit._execution.stack import current_frames, frame_line
 from hostkit._process.leave import FLUSH_TIMEOUT, leave
 from hostkit._values.standard_error import error_descriptor
 
@@ -225,3 +225,11 @@ class Watchdog:
 
     def _loop_frame(self) -> FrameType | None:
         return current_frames().get(self._loop_thread)
+
+
+def describe_block(frame: FrameType | None) -> str:
+    """Describe what blocks the event loop, by the stack of its thread."""
+    run = running_service(frame)
+    line = frame_line(frame)
+    subject = "the event loop is blocked" if run is None else f"service {run.supervisor.name!r} blocks the event loop"
+    return subject + (f" at {line}" if line else "")
