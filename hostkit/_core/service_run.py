@@ -72,13 +72,17 @@ class ServiceRun:
     or a task group belongs to a task. A restart is a new run, in a new task.
     """
 
-    token: StoppingSource | ThreadStoppingSource
     since: float
     active_at: float
 
     def __init__(self, supervisor: RunOwner) -> None:
         """Prepare; `begin` starts it."""
         self.supervisor = supervisor
+        registration = supervisor.registration
+        kind = ThreadStoppingSource if registration.kind == "thread" else StoppingSource
+        self.token: StoppingSource | ThreadStoppingSource = kind(
+            supervisor, None if registration.heartbeat_timeout is None else self._record_activity
+        )
         self.phase = Phase.STARTING
         self.ready_at: float | None = None
         self.ending_since: float | None = None
@@ -194,20 +198,11 @@ class ServiceRun:
         coroutine = self._handle.coro
         return stack.task_lines(coroutine) if deep else stack.coroutine_line(coroutine)
 
-    def release(self) -> None:
-        """Set the token of a run that has ended: what it has left behind may wait for that."""
-        if self.ready_at is not None:
-            self.token.request_stop()
-
     def open(self) -> None:
-        """Make the token."""
+        """Begin; after a delay, only then."""
         supervisor = self.supervisor
-        registration = supervisor.registration
-        on_activity = None if registration.heartbeat_timeout is None else self._record_activity
         supervisor.state = ServiceState.STARTING
         supervisor.state_since = self.since = supervisor.group.time()
-        kind = ThreadStoppingSource if registration.kind == "thread" else StoppingSource
-        self.token = kind(supervisor, on_activity)
         if supervisor.lifetime.detailed:
             supervisor.lifetime.emit(events.ServiceStarting(self.since, supervisor.name))
 

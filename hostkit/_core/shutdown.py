@@ -85,7 +85,7 @@ class Shutdown:
                 self.own_deadlines[supervisor] = min(self.stop_at + self._options.cancellation_timeout, self.leave_at)
                 self._last.add(supervisor)
         for supervisor in (each for step in self._steps for each in step if each.ended and each.was_ready):
-            supervisor.run.release()
+            supervisor.run.token.request_stop()  # what the run has left behind may wait for that
         for supervisor in self.own_deadlines.keys() - self._last:  # of restarts
             if supervisor.registration.stop_timeout is None:
                 del self.own_deadlines[supervisor]

@@ -290,7 +290,7 @@ class Supervisor:
         self.restart_at = now + delay
         self.lifetime.emit(events.ServiceRestarting(now, self.name, delay, self.restarts, count, limit))
         self._owner.on_changed(self)
-        self.run.release()
+        self.run.token.request_stop()  # what the run has left behind may wait for that
         self.run = ServiceRun(self)
         self.run.begin_after(delay)
 
