@@ -17,7 +17,7 @@ from children import Child, Outcome
 
 from hostkit import BackgroundService, HostBuilder, HostedService, HostOptions, HostState, StoppingToken
 from hostkit._config.options import WrongSettingsError
-from hostkit._core.host import put_first
+from hostkit._core.host import runner_of
 from hostkit.ext._additions import (
     ACTIONS,
     DASHBOARD,
@@ -393,8 +393,8 @@ async def test_a_service_in_front_does_not_keep_the_host() -> None:
         order.append("work")
 
     host = builder.build()
-    put_first(host, Watcher(), "looks-on")
-    put_first(host, Named("first"), "first")
+    runner_of(host).put_first(Watcher(), "looks-on")
+    runner_of(host).put_first(Named("first"), "first")
     await host.start()
     await host.wait()
 
@@ -422,7 +422,7 @@ async def test_a_restart_of_a_service_in_front_does_not_keep_the_host_either() -
                 await stopping_token.wait()
 
     host = builder.build()
-    put_first(host, Brief(), "brief")
+    runner_of(host).put_first(Brief(), "brief")
     await host.start()
     await anyio.sleep(1)
     await host.restart("brief")

@@ -33,15 +33,18 @@ class Host:
 
     Attributes:
         lifetime: The host's instants, and the way to ask for a stop.
-        services: Every service by its name, in start order; read-only.
     """
 
     def __init__(self, runner: HostRunner) -> None:
         """Take what the builder has made."""
         self.lifetime: HostLifetime = runner.lifetime
-        self.services: Mapping[str, HostedService] = runner.services()
         self._runner = runner
         runner.lifetime.show(runner.status)
+
+    @property
+    def services(self) -> Mapping[str, "HostedService"]:
+        """Every service by its name, in start order; read-only."""
+        return self._runner.services
 
     @property
     def registrations(self) -> Mapping[str, "ServiceRegistration"]:
@@ -293,14 +296,3 @@ class Host:
 def runner_of(host: Host) -> HostRunner:
     """Return the other side of *host*, for what runs it in the place of its user."""
     return host._runner  # noqa: SLF001  # the two are one
-
-
-def put_first(host: Host, service: "HostedService", name: str) -> None:
-    """Put a service that only looks on in front of all others of a host that has not been started.
-
-    It starts first and stops last, and does not keep a host that has nothing else to do. When *name* is taken, it gets
-    another.
-    """
-    runner = runner_of(host)
-    runner.put_first(service, name)
-    host.services = runner.services()

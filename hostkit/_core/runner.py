@@ -30,6 +30,7 @@ class HostRunner:
     Attributes:
         steps: The services, step by step in start order.
         registrations: The same by name.
+        services: The objects of the user's by name, read-only.
         lifetime: Its lifetime.
         lifecycle: The current or last lifecycle; None before the first start.
     """
@@ -47,12 +48,12 @@ class HostRunner:
         """The options of the host."""
         return self.lifetime.options
 
-    def services(self) -> "Mapping[str, HostedService]":
-        """Return every service by its name, in start order."""
-        return MappingProxyType({name: each.service for name, each in self.registrations.items()})
-
     def put_first(self, service: "HostedService", name: str) -> None:
-        """Put a service in front of all others, which only looks on; see `hostkit._core.host.put_first`."""
+        """Put a service that only looks on in front of all others, before the host has been started.
+
+        It starts first and stops last, and does not keep a host that has nothing else to do. When *name* is taken, it
+        gets another.
+        """
         taken = self.registrations
         names = (name, *(f"{name}-{number}" for number in range(2, len(taken) + 2)))
         registration = Registration(service, next(name for name in names if name not in taken))
@@ -62,6 +63,9 @@ class HostRunner:
     def _take(self, steps: Sequence[Sequence[Registration]]) -> None:
         self.steps = steps
         self.registrations = {each.name: each for step in steps for each in step}
+        self.services: Mapping[str, HostedService] = MappingProxyType(
+            {name: each.service for name, each in self.registrations.items()}
+        )
         for number, step in enumerate(steps):
             for registration in step:
                 registration.step = number

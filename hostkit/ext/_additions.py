@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from hostkit import Host
 from hostkit._config.logging import log
 from hostkit._config.options import PREFIX, WrongSettingsError
-from hostkit._core.host import put_first
+from hostkit._core.host import runner_of
 from hostkit._values.frozen import Value
 
 DASHBOARD, ACTIONS, TOKEN_FILE = "--dashboard", "--dashboard-actions", "--dashboard-token-file"
@@ -91,7 +91,7 @@ def add_to(host: Host, flags: DashboardFlags) -> None:
         from hostkit.ext.systemd import SystemdNotifier
 
         if not any(isinstance(service, SystemdNotifier) for service in host.services.values()):
-            put_first(host, SystemdNotifier(host), "systemd-notifier")
+            runner_of(host).put_first(SystemdNotifier(host), "systemd-notifier")
 
 
 def _add_dashboard(host: Host, address: str, source: str, flags: DashboardFlags) -> None:
@@ -116,7 +116,7 @@ def _add_dashboard(host: Host, address: str, source: str, flags: DashboardFlags)
         host.lifetime.on_started(
             lambda: log("WARNING", "port {} is taken; the dashboard listens on port {}", port, listens_on)
         )
-    put_first(host, dashboard, "dashboard")
+    runner_of(host).put_first(dashboard, "dashboard")
 
 
 def _split_address(address: str, source: str) -> tuple[str, int]:
