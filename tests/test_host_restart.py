@@ -60,6 +60,22 @@ async def test_a_service_without_a_loop_is_restarted() -> None:
     assert (stopped, service.stopped) == (1, 2)
 
 
+async def test_one_call_is_one_run() -> None:
+    """The run that follows a restart may fail, and has ended: it was asked for once."""
+    service = Puppet(run=10, fails="execute")
+    builder = HostBuilder(QUIET)
+    builder.add_service(service, name="a", on_failure=EndAction.IGNORE)
+    builder.add_service(Puppet(), name="b")
+
+    async with builder.build() as host:
+        await host.restart("a")
+        await anyio.sleep(20)
+        ended = host.service_status("a")
+
+    assert (ended.state, ended.restarts) == (ServiceState.FAILED, 1)
+    assert service.calls == ["start", "execute", "stop"] * 2
+
+
 @pytest.mark.parametrize("fails", ["", "execute"])
 async def test_a_service_that_has_ended_is_run_again(fails: str) -> None:
     """A service that has returned, or failed under IGNORE, is run again by hand."""
