@@ -7,17 +7,13 @@ from typing import Any
 
 import anyio
 import pytest
-from job_hosts import hosted
+from job_hosts import hosted, nothing
 
 from hostkit.jobs import JobQueue, QueueClosedError
 from hostkit.jobs._admission import Reservation
 from hostkit.jobs._job import JobRecord
 
 FEW = 300
-
-
-async def nothing() -> None:
-    """Do nothing."""
 
 
 async def fail() -> None:

@@ -7,17 +7,13 @@ from typing import Any
 import anyio
 import pytest
 from anyio import current_time
-from job_hosts import Diary, again, hosted, of_a_queue, states
+from job_hosts import Diary, again, hosted, nothing, of_a_queue, states
 from loguru import logger
-from puppet import QUIET
+from puppet import QUIET, live
 
 from hostkit import BackgroundService, HostBuilder, HostOptions, StoppingToken
 from hostkit.events import HostEvent, JobFailed, JobsLost
 from hostkit.jobs import Job, JobCancelledError, JobQueue, JobState, JobStateError
-
-
-async def nothing() -> None:
-    """Do nothing."""
 
 
 @pytest.fixture
@@ -91,9 +87,7 @@ class TestOnFailed:
             raise KeyError
 
         queue, diary = JobQueue(on_failed=broken_later if is_async else broken), Diary()
-        builder = HostBuilder(HostOptions(log_level="ERROR"))
-        builder.add_service(queue)
-        async with builder.build():
+        async with hosted(queue, log_level="ERROR"):
             await queue.enqueue(diary.fail)
             await queue.enqueue(diary.fail)
             await queue.join()
@@ -140,9 +134,7 @@ class TestOnFailed:
             hear(job)
 
         queue, diary = JobQueue(on_failed=hear_later if is_async else hear), Diary()
-        builder = HostBuilder(HostOptions(log_level="ERROR"))
-        builder.add_service(queue)
-        async with builder.build() as host:
+        async with hosted(queue, log_level="ERROR") as host:
             for number in range(3):
                 await queue.enqueue(diary.fail, number)
             await anyio.sleep(10)
@@ -159,13 +151,9 @@ class TestOnFailed:
             raise SystemExit(5)
 
         queue = JobQueue(on_failed=leave)
-        builder = HostBuilder(QUIET)
-        builder.add_service(queue)
-        host = builder.build()
+        await queue.enqueue(Diary().fail)
         with pytest.raises(SystemExit) as caught:
-            async with host:
-                await queue.enqueue(Diary().fail)
-                await host.wait()
+            await live(hosted(queue))
 
         assert caught.value.code == 5
 
@@ -198,10 +186,8 @@ class TestOnFailed:
             return hear(job)
 
         queue, diary = JobQueue(on_failed=hear_later if plain else hear), Diary()
-        builder = HostBuilder(HostOptions(log_level="WARNING", shutdown_timeout=20))
-        builder.add_service(queue)
         with pytest.raises(ExceptionGroup):
-            async with builder.build():
+            async with hosted(queue, log_level="WARNING", shutdown_timeout=20):
                 for _ in range(4):
                     await queue.enqueue(diary.fail)
                 await queue.join()
@@ -260,21 +246,24 @@ class TestLog:
         assert first == ["mails", "welcome", 1, 1, 3]
         assert second == ["mails", "welcome", 1, 2, 3]
 
-    async def test_losses_have_numbers_and_keys(self, records: list[dict[str, Any]]) -> None:
-        """Lost jobs are named with their numbers and keys, some of each name at least."""
-        queue = JobQueue()
+    async def test_losses_are_one_line(self, records: list[dict[str, Any]]) -> None:
+        """Lost jobs are counted by name, the most first, with numbers and keys, in a warning in the queue's name."""
         builder = HostBuilder(HostOptions(log_level="WARNING"))
-        builder.add_service(queue)
+        queue = builder.add_service(JobQueue(), name="mails")
 
         async with builder.build():
             await queue.with_options(key="order\n7", name="charge").enqueue_in(100, nothing)
             for _ in range(12):
                 await queue.enqueue_in(100, nothing)
 
-        assert [record["message"] for record in records] == [
+        assert [(record["level"].name, record["extra"]["service"], record["message"]) for record in records] == [
             (
-                "13 jobs were lost at the stop: 12 x nothing (numbers 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 2 more), "
-                r"1 x charge (number 1 with key 'order\n7')"
+                "WARNING",
+                "mails",
+                (
+                    "13 jobs were lost at the stop: 12 x nothing (numbers 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 2 more), "
+                    r"1 x charge (number 1 with key 'order\n7')"
+                ),
             )
         ]
 
@@ -320,15 +309,13 @@ class TestWaitsForItself:
     async def test_a_job_may_wait_in_several_tasks(self, records: list[dict[str, Any]]) -> None:
         """A job that waits for several others at a time is counted as one."""
         queue = JobQueue(concurrency=2)
-        builder = HostBuilder(HostOptions(log_level="WARNING"))
-        builder.add_service(queue)
 
         async def waits() -> None:
             async with anyio.create_task_group() as group:
                 for _ in range(3):
                     group.start_soon((await queue.enqueue(nothing)).wait)
 
-        async with builder.build():
+        async with hosted(queue, log_level="WARNING"):
             job = await queue.enqueue(waits)
             await job.wait()
 
@@ -353,8 +340,6 @@ class TestWaitsForItself:
     async def test_all_that_runs(self, *, for_room: bool, records: list[dict[str, Any]]) -> None:
         """When every job that runs waits for room in its queue, or for a job of it, the log says so, with names."""
         queue = JobQueue(concurrency=2, capacity=2)
-        builder = HostBuilder(HostOptions(log_level="WARNING"))
-        builder.add_service(queue)
 
         async def waits() -> None:
             await anyio.sleep(1)
@@ -363,7 +348,7 @@ class TestWaitsForItself:
                 await queue.enqueue(nothing)
             await job.wait()
 
-        async with builder.build():
+        async with hosted(queue, log_level="WARNING"):
             jobs = [await queue.enqueue(waits), await queue.enqueue(waits)]
             await anyio.sleep(100)
             messages = [record["message"] for record in records]
@@ -380,8 +365,6 @@ class TestWaitsForItself:
     async def test_all_that_runs_again_and_again(self, records: list[dict[str, Any]]) -> None:
         """Jobs that wait with a timeout, again and again, are named once."""
         queue = JobQueue(concurrency=2)
-        builder = HostBuilder(HostOptions(log_level="WARNING"))
-        builder.add_service(queue)
 
         async def polls(seconds: float) -> None:
             job = await queue.enqueue_in(60, nothing)
@@ -389,7 +372,7 @@ class TestWaitsForItself:
                 with anyio.move_on_after(seconds):
                     await job.wait()
 
-        async with builder.build():
+        async with hosted(queue, log_level="WARNING"):
             await queue.enqueue(polls, 2)
             await queue.enqueue(polls, 3)
             await queue.join()
@@ -399,13 +382,11 @@ class TestWaitsForItself:
     async def test_one_that_does_not_wait_is_enough(self, records: list[dict[str, Any]]) -> None:
         """As long as one job goes on, nothing is said."""
         queue, diary = JobQueue(concurrency=2), Diary()
-        builder = HostBuilder(HostOptions(log_level="WARNING"))
-        builder.add_service(queue)
 
         async def waits() -> None:
             await (await queue.enqueue(nothing)).wait()
 
-        async with builder.build():
+        async with hosted(queue, log_level="WARNING"):
             await queue.enqueue(diary.work, "x", 3)
             job = await queue.enqueue(waits)
             await job.wait()
@@ -498,9 +479,7 @@ class TestMisbehaviour:
             raise error
 
         queue = JobQueue(retry=again(2, 1), on_lost=lost.extend)
-        builder = HostBuilder(HostOptions(log_level="WARNING"))
-        builder.add_service(queue)
-        async with builder.build() as host:
+        async with hosted(queue, log_level="WARNING") as host:
             failed = await queue.enqueue(fail)
             await failed.wait()
             good = await queue.enqueue(nothing)
@@ -543,11 +522,9 @@ class TestMisbehaviour:
             raise OSError
 
         queue = JobQueue(retry=again(2, 1), on_lost=lost.extend)
-        builder = HostBuilder(HostOptions(log_level="WARNING"))
-        builder.add_service(queue)
         sink = logger.add(broken, catch=False)
         try:
-            async with builder.build():
+            async with hosted(queue, log_level="WARNING"):
                 failed = await queue.enqueue(Diary().fail)
                 await failed.wait()
                 good = await queue.enqueue(nothing)
@@ -589,20 +566,15 @@ class TestMisbehaviour:
     async def test_of_a_scope_that_is_left_open(self, *, waits: bool) -> None:
         """A job that leaves a cancel scope open is named: the queue cannot go on in its task."""
         queue = JobQueue(concurrency=1)
-        builder = HostBuilder(QUIET)
-        builder.add_service(queue)
-        host = builder.build()
 
         async def leave() -> None:
             anyio.CancelScope().__enter__()  # what a library may do by mistake
             if waits:
                 await anyio.sleep(1)
 
+        await queue.enqueue(leave)
         with pytest.raises(ExceptionGroup) as caught:
-            async with host:
-                await queue.enqueue(leave)
-                await queue.join()
-                await host.wait()
+            await live(hosted(queue))
 
         message = r"job 'leave' \(number 1\) has left a cancel scope or a task group open"
         assert caught.group_contains(RuntimeError, match=message)

@@ -12,16 +12,10 @@ from functools import partial, wraps
 import anyio
 import pytest
 from anyio import current_time
-from job_hosts import Diary, again, hosted, tally, until
-from puppet import QUIET
+from job_hosts import Diary, again, hosted, nothing, tally, until
 
-from hostkit import HostBuilder
 from hostkit._values.functions import kind_of
 from hostkit.jobs import Job, JobQueue, JobState, QueueClosedError, QueueFullError
-
-
-async def nothing() -> None:
-    """Do nothing."""
 
 
 def join(function: Callable[[], object]) -> None:
@@ -463,23 +457,14 @@ class TestClosing:
         queue, diary = JobQueue(concurrency=1, capacity=1), Diary()
         refused: list[float] = []
 
-        async def enqueue() -> None:
-            try:
-                await queue.enqueue(nothing)
-            except QueueClosedError:
-                refused.append(current_time())
-
-        builder = HostBuilder(QUIET)
-        builder.add_service(queue)
-        async with anyio.create_task_group() as group, builder.build() as host:
+        async with anyio.create_task_group() as group, hosted(queue):
             await queue.enqueue(diary.work, "blocker", 5)
             await anyio.lowlevel.checkpoint()
             waiting = await queue.enqueue(diary.work, "waiting", 1)
-            group.start_soon(enqueue)
+            group.start_soon(enqueue_or_note, queue, refused)
             await anyio.sleep(1)
             waiting.cancel()
             queue._close()
-            del host
 
         assert refused == [1]
         assert queue._dispatcher.admission.waiting == queue._dispatcher.admission._reserved == 0

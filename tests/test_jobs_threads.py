@@ -3,15 +3,13 @@
 import contextvars
 import re
 import threading
-from collections.abc import AsyncIterator, Awaitable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Iterator
 
 import anyio
 import pytest
-from job_hosts import ClumsyError, Diary, again, hosted, of_a_queue, states, until
-from loguru import logger
+from job_hosts import ClumsyError, Diary, again, hosted, log_lines, states, until
 
-from hostkit import HostBuilder, HostOptions, StopTimeoutError, ThreadStoppingToken
+from hostkit import StopTimeoutError, ThreadStoppingToken
 from hostkit.jobs import JobQueue, JobState, Retry
 
 REQUEST: contextvars.ContextVar[str] = contextvars.ContextVar("request", default="none")
@@ -67,15 +65,6 @@ def gate() -> Iterator[Gate]:
     gate = Gate()
     yield gate
     gate.opened.set()
-
-
-@asynccontextmanager
-async def hurried(queue: JobQueue, **options: object) -> AsyncIterator[None]:
-    """Run a host that cuts at once."""
-    builder = HostBuilder(HostOptions(**{"shutdown_timeout": 0.05, "log_level": "CRITICAL", **options}))  # type: ignore[arg-type]
-    builder.add_service(queue)
-    async with builder.build():
-        yield
 
 
 class TestCalls:
@@ -192,25 +181,22 @@ class TestToken:
 
 
 class TestTimeout:
-    async def test_is_waited_for(self, gate: Gate) -> None:
+    async def test_is_waited_for(self, gate: Gate, request: pytest.FixtureRequest) -> None:
         """A thread cannot be ended: after its timeout it is waited for, and no retry runs beside it."""
-        queue = JobQueue(timeout=0.01, retry=again(2, 0))
-        lines: list[str] = []
-        sink = logger.add(lines.append, format="{message}", filter=of_a_queue)
+        queue, lines = JobQueue(timeout=0.01, retry=again(2, 0)), log_lines(request, "{message}")
 
-        async with hurried(queue, log_level="WARNING", shutdown_timeout=20):
+        async with hosted(queue, log_level="WARNING"):
             job = await queue.enqueue(gate.pass_through)
             await gate.wait_for_entry()
             await until(lambda: lines)
             states_while_late = states(job)
             gate.opened.set()
             await job.wait()
-        logger.remove(sink)
 
         assert states_while_late == ["running"]
         assert re.fullmatch(
             r"job pass-through \(number 1\) has not returned within its timeout of 0.01 s; it goes on in its thread, "
-            r"at .+\.py:\d+ in Gate.pass_through\n",
+            r"at .+\.py:\d+ in Gate.pass_through",
             lines[0],
         )
         assert gate.most == 1
@@ -276,19 +262,19 @@ class TestCancel:
 
 
 class TestStop:
-    async def test_abandons_what_does_not_return(self, gate: Gate, capsys: pytest.CaptureFixture[str]) -> None:
+    async def test_abandons_what_does_not_return(
+        self, gate: Gate, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         """A thread that has not returned at the deadline is abandoned, with the line where it is, and the job lost."""
         queue, diary = JobQueue(concurrency=2), Diary()
-        lines: list[str] = []
-        sink = logger.add(lines.append, format="{message}", filter=of_a_queue)
+        lines = log_lines(request, "{message}")
 
         with pytest.RaisesGroup(StopTimeoutError):
-            async with hurried(queue, log_level="WARNING"):
+            async with hosted(queue, log_level="WARNING", shutdown_timeout=0.05):
                 jobs = [await queue.enqueue(gate.pass_through), await queue.enqueue(gate.fail)]
                 waiting = await queue.enqueue(diary.note)
                 await gate.wait_for_entry()
                 await gate.wait_for_entry()
-        logger.remove(sink)
         gate.opened.set()
         await until(lambda: not gate.inside)
 

@@ -1,18 +1,20 @@
 """A queue in a host, and jobs that tell of themselves, for tests of the job queue."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio import current_time
-from puppet import QUIET
+from loguru import logger
 
-from hostkit import Backoff, Host, HostBuilder, HostedService
+from hostkit import Backoff, Host, HostBuilder, HostedService, HostOptions
 from hostkit.jobs import Job, JobQueue, JobState, Retry
 from hostkit.jobs._retry import Errors
 
 if TYPE_CHECKING:
+    import asyncio
+
+    import pytest
     from loguru import Record
 
 ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.LOST})
@@ -30,20 +32,41 @@ async def until(condition: Callable[[], object], within: float = 10.0) -> None:
             await anyio.sleep(0.001)
 
 
-@asynccontextmanager
-async def hosted(queue: JobQueue, *later: HostedService) -> AsyncIterator[Host]:
-    """Run a host with the queue and what is to start after it, with deadlines of 20 and 5 seconds."""
-    builder = HostBuilder(QUIET)
-    builder.add_service(queue)
-    for service in later:
+def hosted(queue: JobQueue, *later: HostedService, **options: object) -> Host:
+    """Return a host with the queue and what is to start after it, which logs nothing if not told to."""
+    complete: dict[str, Any] = {"log_level": "CRITICAL", **options}
+    builder = HostBuilder(HostOptions(**complete))
+    for service in (queue, *later):
         builder.add_service(service)
-    async with builder.build() as host:
-        yield host
+    return builder.build()
 
 
 def of_a_queue(record: "Record") -> bool:
     """Return whether a line of the log is a queue's."""
     return "queue" in record["extra"]
+
+
+def log_lines(
+    request: "pytest.FixtureRequest", line: str, of: Callable[["Record"], bool] | None = of_a_queue
+) -> list[str]:
+    """Return the list that the log lines of queues go to, or all, until the test has ended."""
+    lines: list[str] = []
+    sink = logger.add(lambda text: lines.append(text.rstrip()), format=line, filter=of, backtrace=False)
+    request.addfinalizer(lambda: logger.remove(sink))
+    return lines
+
+
+async def nothing() -> None:
+    """Be a job that does nothing."""
+
+
+def own_task() -> "asyncio.Task[object]":
+    """Return the task of asyncio in which the caller runs."""
+    import asyncio
+
+    task = asyncio.current_task()
+    assert task is not None
+    return task
 
 
 class Diary:

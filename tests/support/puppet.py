@@ -99,6 +99,12 @@ def build(
     return builder.build(), events
 
 
+async def live(host: Host) -> None:
+    """Run a host until it ends by itself."""
+    async with host:
+        await host.wait()
+
+
 def trace(events: list[HostEvent]) -> list[str]:
     """Return the events of services in short, such as ``"stopping b"``."""
     return [
