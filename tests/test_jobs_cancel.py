@@ -1,14 +1,12 @@
 """Cancelling a job, in each of its states."""
 
+from collections.abc import Awaitable, Callable
+
 import anyio
 import pytest
-from job_hosts import ClumsyError, Diary, again, clumsy, hosted, states, tally
+from job_hosts import ClumsyError, Diary, again, clumsy, hosted, nothing, states, tally
 
 from hostkit.jobs import JobQueue, JobState, Retry
-
-
-async def nothing() -> None:
-    """Do nothing."""
 
 
 async def test_before_the_start() -> None:
@@ -49,35 +47,19 @@ async def test_a_waiting_job() -> None:
     assert diary.names == ["blocker", "kept", "in its place"]
 
 
-async def test_lets_a_caller_who_waits_for_room_in() -> None:
-    """The place of a job that was cancelled goes to whoever waits for one."""
-    queue, diary = JobQueue(concurrency=1, capacity=1), Diary()
-
-    async with hosted(queue), anyio.create_task_group() as group:
-        await queue.enqueue(diary.work, "blocker", 10)
-        await anyio.lowlevel.checkpoint()
-        job = await queue.enqueue(nothing)
-        group.start_soon(queue.enqueue, diary.note)
-        await anyio.sleep(1)
-        job.cancel()
-        await anyio.sleep(1)
-
-        assert queue.counts[JobState.WAITING] == 1
-        await queue.join()
-
-
 async def test_a_delayed_job() -> None:
-    """A delayed job never runs."""
+    """A delayed job never runs, but those that are due with it do."""
     queue, diary = JobQueue(), Diary()
 
     async with hosted(queue):
-        job = await queue.enqueue_in(10, diary.note)
+        job = await queue.enqueue_in(10, diary.note, "cancelled")
+        await queue.enqueue_in(10, diary.note, "kept")
         await anyio.sleep(5)
         assert job.cancel()
         await anyio.sleep(10)
 
     assert (job.state, job.ended_at) == (JobState.CANCELLED, 5)
-    assert diary.names == []
+    assert diary.names == ["kept"]
 
 
 async def test_a_job_that_waits_for_its_retry() -> None:
@@ -97,7 +79,7 @@ async def test_a_job_that_waits_for_its_retry() -> None:
 
 @pytest.mark.parametrize("timeout", [None, 100])
 async def test_a_running_job(timeout: float | None) -> None:  # noqa: ASYNC109  # an option of the job
-    """A running job is cancelled where it waits; it may clean up; its worker goes on with others."""
+    """A running job is cancelled where it waits; it may clean up; its worker goes on with others, to their end."""
     queue, diary = JobQueue(concurrency=1), Diary()
     cleaned: list[str] = []
 
@@ -114,8 +96,9 @@ async def test_a_running_job(timeout: float | None) -> None:  # noqa: ASYNC109  
             assert job.cancel() is True
             await job.wait()
             assert job.state is JobState.CANCELLED
-        await queue.enqueue(diary.note)
+        other = await queue.enqueue(diary.note)
         await queue.join()
+        assert other.cancel() is False
 
     assert cleaned == ["up"] * 3
     assert tally(queue) == {"succeeded": 1, "cancelled": 3}
@@ -143,19 +126,29 @@ async def test_with_all_its_tasks() -> None:
     assert job.state is JobState.CANCELLED
 
 
-async def test_is_not_retried() -> None:
-    """A cancellation is no failure: no retry follows, whatever the job makes of it."""
-    queue = JobQueue(concurrency=1, retry=again(5, 1))
+async def clumsy_in_a_group() -> None:
+    """Be a job that fails with a group when it is cancelled."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(clumsy)
+        group.start_soon(anyio.sleep, 50)
+
+
+@pytest.mark.parametrize(("function", "error"), [(clumsy, ClumsyError), (clumsy_in_a_group, ExceptionGroup)])
+async def test_is_not_retried(function: Callable[[], Awaitable[None]], error: type[Exception]) -> None:
+    """A cancellation is no failure: what comes of it is kept, no retry follows, and the worker goes on."""
+    queue, diary = JobQueue(concurrency=1, retry=again(5, 1)), Diary()
 
     async with hosted(queue):
-        job = await queue.enqueue(clumsy)
+        job = await queue.enqueue(function)
         await anyio.sleep(1)
         job.cancel()
         await job.wait()
+        await queue.enqueue(diary.note)
         await anyio.sleep(5)
 
     assert (job.state, job.attempts) == (JobState.CANCELLED, 1)
-    assert isinstance(job.error, ClumsyError)
+    assert isinstance(job.error, error)
+    assert diary.times == [1]
 
 
 async def test_by_its_own_backoff() -> None:
@@ -175,28 +168,6 @@ async def test_by_its_own_backoff() -> None:
     assert cancelled == [True]
     assert (job.state, job.attempts) == (JobState.CANCELLED, 1)
     assert tally(queue) == {"cancelled": 1}
-
-
-async def test_a_group_of_errors_that_comes_of_it_is_kept() -> None:
-    """What the tasks of a cancelled job raise is its error, and its worker goes on."""
-    queue, diary = JobQueue(concurrency=1), Diary()
-
-    async def parent() -> None:
-        async with anyio.create_task_group() as group:
-            group.start_soon(clumsy)
-            group.start_soon(anyio.sleep, 50)
-
-    async with hosted(queue):
-        job = await queue.enqueue(parent)
-        await anyio.sleep(1)
-        job.cancel()
-        await job.wait()
-        await queue.enqueue(diary.note)
-        await queue.join()
-
-    assert job.state is JobState.CANCELLED
-    assert isinstance(job.error, ExceptionGroup)
-    assert diary.times == [1]
 
 
 async def test_a_job_that_withstands_it_succeeds() -> None:
@@ -239,18 +210,6 @@ async def test_a_job_may_cancel_itself() -> None:
         await queue.join()
 
     assert states(first, second, third) == ["cancelled", "succeeded", "succeeded"]
-
-
-async def test_a_job_that_has_ended() -> None:
-    """What has ended cannot be cancelled any more."""
-    queue = JobQueue()
-
-    async with hosted(queue):
-        job = await queue.enqueue(nothing)
-        await job.wait()
-
-        assert job.cancel() is False
-    assert job.state is JobState.SUCCEEDED
 
 
 async def test_many_jobs_leave_nothing_behind() -> None:
