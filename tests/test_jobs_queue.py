@@ -7,11 +7,10 @@ from functools import partial
 import anyio
 import pytest
 from anyio import current_time
-from job_hosts import ClumsyError, Diary, again, clumsy, hosted, of_a_queue, states, tally
-from loguru import logger
-from puppet import QUIET
+from job_hosts import ClumsyError, Diary, again, clumsy, hosted, log_lines, states, tally
+from puppet import QUIET, live
 
-from hostkit import HostBuilder, HostOptions, StoppingToken
+from hostkit import HostBuilder, StoppingToken
 from hostkit._execution.executor import _Runner
 from hostkit.jobs import JobQueue, JobState, JobStateError, Retry
 
@@ -211,12 +210,6 @@ class TestFunctions:
         assert [job.result() for job in jobs] == [11, 21, 3, 13, 7]
         assert [job.name for job in jobs] == ["add", "add", "add", "adder", "seven"]
 
-    @pytest.mark.parametrize("function", [None, "add", 3])
-    async def test_refuses_what_cannot_be_called(self, function: object) -> None:
-        """What is no function is refused where it is enqueued."""
-        with pytest.raises(TypeError, match="a job is a function with its arguments, got"):
-            await JobQueue().enqueue(function)  # type: ignore[call-overload]
-
     async def test_refuses_generators(self) -> None:
         """A function with a yield would run nothing, and is refused where it is enqueued."""
 
@@ -266,10 +259,7 @@ class TestFunctions:
 
     async def test_the_token_tells_of_a_job_that_misuses_it(self, request: pytest.FixtureRequest) -> None:
         """A job that goes on sleeping after the stop is named in the log, and so is a callback of it that fails."""
-        lines: list[str] = []
-        sink = logger.add(lines.append, format="{level} {message}", filter=of_a_queue, backtrace=False)
-        request.addfinalizer(lambda: logger.remove(sink))
-        queue = JobQueue()
+        lines, queue = log_lines(request, "{level} {message}"), JobQueue()
 
         def broken() -> None:
             raise OSError
@@ -279,9 +269,7 @@ class TestFunctions:
             for _ in range(3):
                 await stopping_token.sleep(10)
 
-        builder = HostBuilder(HostOptions(log_level="WARNING"))
-        builder.add_service(queue)
-        async with builder.build():
+        async with hosted(queue, log_level="WARNING"):
             await queue.enqueue(stubborn)
             await anyio.sleep(1)
 
@@ -608,12 +596,6 @@ class TestFigures:
         assert (queue.concurrency, queue.capacity) == (3, 7)
 
 
-async def live(queue: JobQueue) -> None:
-    """Run a host until it ends by itself."""
-    async with hosted(queue) as host:
-        await host.wait()
-
-
 class TestExit:
     async def test_an_exit_out_of_a_job_stops_the_host(self) -> None:
         """``SystemExit`` out of a job is a request to stop with its code; other jobs are cut for it."""
@@ -625,7 +607,7 @@ class TestExit:
         other = await queue.enqueue(diary.work, "x", 100)
         job = await queue.enqueue(leave)
         with pytest.raises(SystemExit) as caught:
-            await live(queue)
+            await live(hosted(queue))
 
         assert caught.value.code == 4
         assert states(job, other) == ["failed", "lost"]
@@ -684,7 +666,7 @@ class TestExit:
 
         await queue.enqueue(leave)
         with pytest.raises(SystemExit) as caught:
-            await live(queue)
+            await live(hosted(queue))
 
         assert caught.value.code == 5
 
@@ -730,6 +712,7 @@ class TestOptions:
             ({"key": []}, TypeError, r"key must be hashable, got \[\]"),
             ({"retry": 3}, TypeError, "retry must be a Retry"),
             ({"timeout": -1}, ValueError, "timeout must not be negative"),
+            ({"timeout": math.nan}, ValueError, "timeout must not be negative or NaN"),
             ({"name": ""}, TypeError, "name must be a str that is not empty, got ''"),
             ({"name": 3}, TypeError, "name must be a str that is not empty, got 3"),
         ],
