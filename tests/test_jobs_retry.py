@@ -1,30 +1,16 @@
 """Retries: how often, when, after which errors, and what is left when there are no more."""
 
-import time
 from datetime import timedelta
 from pathlib import Path
 
 import anyio
 import pytest
 from anyio import current_time
-from job_hosts import Diary, again, hosted, states, tally
-from loguru import logger
+from job_hosts import Diary, again, hosted, log_lines, nothing, own_task, states, tally
 
 import hostkit
-from hostkit import Backoff
-from hostkit.jobs import (
-    JobCancelledError,
-    JobQueue,
-    JobState,
-    JobStateError,
-    QueueFullError,
-    Retry,
-    RetryAfterError,
-)
-
-
-async def nothing() -> None:
-    """Do nothing."""
+from hostkit import Backoff, HostBuilder, HostOptions
+from hostkit.jobs import JobCancelledError, JobQueue, JobState, Retry, RetryAfterError
 
 
 class TestRuns:
@@ -94,16 +80,6 @@ class TestRuns:
             await anyio.sleep(1)
 
         assert diary.entries == [("a", 0), ("b", 0), ("a", 0), ("a", 0)]
-
-    async def test_options_decide(self) -> None:
-        """`with_options` has its own retries."""
-        queue, diary = JobQueue(retry=again(9, 1)), Diary()
-
-        async with hosted(queue):
-            job = await queue.with_options(retry=Retry(attempts=1)).enqueue(diary.fail)
-            await job.wait()
-
-        assert job.attempts == 1
 
 
 class TestRetryAfter:
@@ -262,23 +238,6 @@ class TestFailed:
         assert (second.name, second.key, second.attempts, job.attempts) == ("charge it", "k", 1, 2)
         assert queue.failed == ()
 
-    async def test_requeue_refuses_others(self) -> None:
-        """Only failed and lost jobs can be enqueued once more, and only into a queue with room."""
-        queue = JobQueue(capacity=1)
-
-        async with hosted(queue):
-            good = await queue.enqueue(nothing)
-            await good.wait()
-            with pytest.raises(JobStateError, match="job 'nothing' is succeeded: only a failed or lost job can be"):
-                good.requeue()
-            bad = await queue.enqueue(Diary().fail)
-            await bad.wait()
-            await queue.enqueue_in(10, nothing)
-            with pytest.raises(QueueFullError):
-                bad.requeue()
-
-        assert queue.failed == (bad,)
-
 
 class TestForeignCancellation:
     """asyncio alone: there a task can be cancelled by anybody."""
@@ -300,9 +259,7 @@ class TestForeignCancellation:
             await future
 
         async def cancels_itself() -> None:
-            task = asyncio.current_task()
-            assert task is not None
-            task.cancel()
+            own_task().cancel()
             await asyncio.sleep(10)
 
         async with hosted(queue):
@@ -327,9 +284,7 @@ class TestForeignCancellation:
         queue = JobQueue(concurrency=1)
 
         async def cancels_itself() -> None:
-            task = asyncio.current_task()
-            assert task is not None
-            task.cancel()
+            own_task().cancel()
             await asyncio.sleep(10)
 
         async def fails() -> None:
@@ -337,9 +292,7 @@ class TestForeignCancellation:
             raise KeyError
 
         async def parent() -> str:
-            task = asyncio.current_task()
-            assert task is not None
-            assert task.cancelling() == 0
+            assert own_task().cancelling() == 0
             caught = "nothing"
             try:
                 async with asyncio.TaskGroup() as group:
@@ -357,60 +310,36 @@ class TestForeignCancellation:
 
         assert job.result() == "the error"
 
-    async def test_of_a_worker_with_nothing_to_do_is_survived(self) -> None:
-        """A job that has kept its task and cancels it later hurts nobody."""
+    @pytest.mark.parametrize("before", [True, False])
+    async def test_of_a_worker_with_nothing_to_do_is_survived(self, *, before: bool) -> None:
+        """A job that has kept its task and cancels it later hurts nobody, nor a job that was enqueued just before."""
         import asyncio
 
         queue = JobQueue(concurrency=1)
         kept: list[asyncio.Task[object]] = []
 
         async def keeps_its_task() -> None:
-            task = asyncio.current_task()
-            assert task is not None
-            kept.append(task)
+            kept.append(own_task())
 
         async with hosted(queue):
             await (await queue.enqueue(keeps_its_task)).wait()
             await asyncio.sleep(0.01)
+            jobs = [await queue.enqueue(nothing)] if before else []
             kept[0].cancel()
-            await asyncio.sleep(0.01)
-            for _ in range(2):
-                job = await queue.enqueue(nothing)
-                with anyio.fail_after(10):
+            if not before:
+                await asyncio.sleep(0.01)
+            jobs += [await queue.enqueue(nothing) for _ in range(2)]
+            with anyio.fail_after(10):
+                for job in jobs:
                     await job.wait()
 
-        assert job.state is JobState.SUCCEEDED
-
-    async def test_that_comes_with_a_wake_up_is_survived(self) -> None:
-        """The same, when a job was enqueued just before: it is run all the same."""
-        import asyncio
-
-        queue = JobQueue(concurrency=1)
-        kept: list[asyncio.Task[object]] = []
-
-        async def keeps_its_task() -> None:
-            task = asyncio.current_task()
-            assert task is not None
-            kept.append(task)
-
-        async with hosted(queue):
-            await (await queue.enqueue(keeps_its_task)).wait()
-            await asyncio.sleep(0.01)
-            job = await queue.enqueue(nothing)
-            kept[0].cancel()
-            await job.wait()
-
-        assert job.state is JobState.SUCCEEDED
+        assert tally(queue) == {"succeeded": len(jobs) + 1}
 
 
 class TestLog:
     async def test_tells_of_every_failure_once(self, request: pytest.FixtureRequest) -> None:
         """A run that failed and is retried is a warning, a job that has failed for good an error with traceback."""
-        from hostkit import HostBuilder, HostOptions
-
-        lines: list[str] = []
-        sink = logger.add(lines.append, format="{level} {extra[service]} {message}", backtrace=False)
-        request.addfinalizer(lambda: logger.remove(sink))
+        lines = log_lines(request, "{level} {extra[service]} {message}", None)
         builder = HostBuilder(HostOptions(log_level="WARNING"))
         queue = builder.add_service(JobQueue(retry=again(2, 1.25)), name="mails")
 
@@ -419,7 +348,7 @@ class TestLog:
             await job.wait()
             await (await queue.enqueue(nothing)).wait()
 
-        first, second, *traceback = "".join(lines).splitlines()
+        first, second, *traceback = "\n".join(lines).splitlines()
         assert first == (
             "WARNING mails job fail (number 1) failed in attempt 1 of 2, to be retried in 1.2 s: OSError('no route')"
         )
@@ -433,27 +362,9 @@ class TestLog:
         self, level: str, count: int, request: pytest.FixtureRequest
     ) -> None:
         """The queue keeps to the host's log level."""
-        from hostkit import HostBuilder, HostOptions
+        lines, queue = log_lines(request, "{message}", None), JobQueue(retry=again(2, 1))
 
-        lines: list[str] = []
-        sink = logger.add(lines.append, format="{message}")
-        request.addfinalizer(lambda: logger.remove(sink))
-        builder = HostBuilder(HostOptions(log_level=level))
-        queue = builder.add_service(JobQueue(retry=again(2, 1)))
-
-        async with builder.build():
+        async with hosted(queue, log_level=level):
             await (await queue.enqueue(Diary().fail)).wait()
 
         assert len(lines) == count
-
-
-async def test_retries_do_not_hold_up_the_clock() -> None:
-    """An hour of retries takes no time in a test."""
-    queue, diary = JobQueue(retry=again(60, 60)), Diary()
-    began = time.monotonic()
-
-    async with hosted(queue):
-        await (await queue.enqueue(diary.fail)).wait()
-
-    assert diary.times == [60 * n for n in range(60)]
-    assert time.monotonic() - began < 30
