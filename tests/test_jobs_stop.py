@@ -8,17 +8,12 @@ import anyio
 import pytest
 from anyio import current_time
 from anyio.lowlevel import checkpoint
-from job_hosts import ClumsyError, Diary, again, clumsy, hosted, of_a_queue, states, tally
-from loguru import logger
+from job_hosts import ClumsyError, Diary, again, clumsy, hosted, log_lines, nothing, states, tally
 from puppet import QUIET, Puppet
 
 from hostkit import HostBuilder, HostedService, HostOptions, ServiceStuckError, StoppingToken, StopTimeoutError
 from hostkit.jobs import Job, JobQueue, JobState, QueueClosedError, Retry
 from hostkit.testing import ManualStoppingToken
-
-
-async def nothing() -> None:
-    """Do nothing."""
 
 
 class Clerk:
@@ -120,34 +115,6 @@ class TestDraining:
         assert stopped == 5
         assert states(failed, *ready) == ["failed", "lost", "lost"]
         assert [list(jobs) for jobs in clerk.taken] == [ready]
-
-    async def test_a_job_that_fails_for_good_has_failed(self) -> None:
-        """A failure during the drain is a failure, and no loss."""
-        queue, diary = JobQueue(), Diary()
-
-        async with hosted(queue):
-            job = await queue.enqueue(diary.fail, "f", 5)
-            await anyio.sleep(1)
-
-        assert job.state is JobState.FAILED
-        assert queue.lost == ()
-
-    async def test_jobs_hear_the_stop(self) -> None:
-        """A job that takes the token can end early; it has succeeded then."""
-        queue, diary = JobQueue(concurrency=1), Diary()
-
-        async def patient(stopping_token: StoppingToken) -> str:
-            return "early" if await stopping_token.sleep(1000) else "slept"
-
-        async with hosted(queue):
-            job = await queue.enqueue(patient)
-            waiting = await queue.enqueue(diary.note)
-            await anyio.sleep(1)
-        stopped = current_time()
-
-        assert stopped == 1
-        assert job.result() == "early"
-        assert waiting.state is JobState.SUCCEEDED
 
     async def test_jobs_know_how_much_time_is_left(self) -> None:
         """The token of a job tells the seconds until the queue is cancelled."""
@@ -301,9 +268,7 @@ class TestCutting:
     @pytest.mark.parametrize("timeout", [5, 0.1])
     async def test_a_job_that_ignores_its_cancellation(self, timeout: float, request: pytest.FixtureRequest) -> None:  # noqa: ASYNC109  # an option of the host
         """If a job goes on all the same, the host will give the queue up: the losses are told before that."""
-        lines: list[str] = []
-        sink = logger.add(lines.append, format="{level} {message}")
-        request.addfinalizer(lambda: logger.remove(sink))
+        lines = log_lines(request, "{level} {message}")
         release = anyio.Event()
         queue, diary = JobQueue(concurrency=1), Diary()
 
@@ -311,26 +276,22 @@ class TestCutting:
             with anyio.CancelScope(shield=True):
                 await release.wait()
 
-        builder = HostBuilder(HostOptions(log_level="WARNING", cancellation_timeout=timeout))
-        builder.add_service(queue)
         with pytest.RaisesGroup(pytest.RaisesExc(ServiceStuckError, match=r"test_jobs_stop.py:\d+ in .*deaf")):
-            async with builder.build():
+            async with hosted(queue, log_level="WARNING", cancellation_timeout=timeout):
                 job = await queue.enqueue(deaf)
                 waiting = await queue.enqueue(diary.note)
                 await queue.enqueue_in(100, diary.note)
 
         assert states(job, waiting) == ["running", "lost"]
         assert tally(queue) == {"running": 1, "lost": 2}
-        assert "WARNING 1 job still runs after the cancellation: 1 x deaf (number 1)\n" in lines
-        assert "WARNING 2 jobs were lost at the stop: 2 x note (numbers 2, 3)\n" in lines
+        assert "WARNING 1 job still runs after the cancellation: 1 x deaf (number 1)" in lines
+        assert "WARNING 2 jobs were lost at the stop: 2 x note (numbers 2, 3)" in lines
         release.set()
         await anyio.sleep(1)
 
     async def test_a_job_that_takes_its_time_to_end(self, request: pytest.FixtureRequest) -> None:
         """A job that ends late, but before the host gives up, is reported with the rest, in the end."""
-        lines: list[str] = []
-        sink = logger.add(lines.append, format="{message}", filter=of_a_queue)
-        request.addfinalizer(lambda: logger.remove(sink))
+        lines = log_lines(request, "{message}")
         clerk = Clerk()
         queue, diary = JobQueue(concurrency=2, on_lost=clerk.take), Diary()
 
@@ -341,17 +302,15 @@ class TestCutting:
                 with anyio.CancelScope(shield=True):
                     await anyio.sleep(3)
 
-        builder = HostBuilder(HostOptions(log_level="WARNING"))
-        builder.add_service(queue)
         with pytest.RaisesGroup(StopTimeoutError):
-            async with builder.build():
+            async with hosted(queue, log_level="WARNING"):
                 jobs = [await queue.enqueue(slow), await queue.enqueue(slow), await queue.enqueue(diary.note)]
 
         assert states(*jobs) == ["lost", "lost", "lost"]
         assert lines == [
-            "2 jobs still run after the cancellation: 2 x slow (numbers 1, 2)\n",
-            "1 job was lost at the stop: 1 x note (number 3)\n",
-            "2 jobs were lost at the stop: 2 x slow (numbers 1, 2)\n",
+            "2 jobs still run after the cancellation: 2 x slow (numbers 1, 2)",
+            "1 job was lost at the stop: 1 x note (number 3)",
+            "2 jobs were lost at the stop: 2 x slow (numbers 1, 2)",
         ]
         assert [list(taken) for taken in clerk.taken] == [jobs]
 
@@ -364,9 +323,7 @@ class TestCutting:
         jobs: list[Job[object]] = []
 
         async def main() -> None:
-            builder = HostBuilder(QUIET)
-            builder.add_service(queue)
-            host = builder.build()
+            host = hosted(queue)
             await host.start()
             jobs.extend([await queue.enqueue(diary.work, "a", 1000), await queue.enqueue(diary.work, "b", 1000)])
             jobs.append(await queue.enqueue(nothing))
@@ -382,9 +339,7 @@ class TestCutting:
         """One that ends in order when it is cancelled is not said to ignore that."""
         import asyncio
 
-        lines: list[str] = []
-        sink = logger.add(lines.append, format="{message}", filter=of_a_queue)
-        request.addfinalizer(lambda: logger.remove(sink))
+        lines = log_lines(request, "{message}")
         begun, ended = threading.Event(), threading.Event()
 
         async def orderly() -> None:
@@ -412,23 +367,6 @@ class TestCutting:
 
 
 class TestReport:
-    async def test_is_one_line_with_counts_by_name(self, request: pytest.FixtureRequest) -> None:
-        """What was lost is counted by name, the most first, with numbers, in one warning in the name of the queue."""
-        lines: list[str] = []
-        sink = logger.add(lines.append, format="{level} {extra[service]} {message}", filter=of_a_queue)
-        request.addfinalizer(lambda: logger.remove(sink))
-        builder = HostBuilder(HostOptions(log_level="WARNING"))
-        queue = builder.add_service(JobQueue(), name="mails")
-
-        async with builder.build():
-            await queue.with_options(name="reminder").enqueue_in(100, nothing)
-            for _ in range(3):
-                await queue.enqueue_in(100, nothing)
-
-        assert lines == [
-            "WARNING mails 4 jobs were lost at the stop: 3 x nothing (numbers 2, 3, 4), 1 x reminder (number 1)\n"
-        ]
-
     async def test_a_synchronous_callback_will_do(self) -> None:
         """`on_lost` may be async or not; it gets the jobs with all that is needed to hand them on."""
         clerk = Clerk()
@@ -486,9 +424,7 @@ class TestSecondLife:
     async def test_is_open_again(self) -> None:
         """A queue whose host is started again accepts and runs jobs; what was lost stays listed until then."""
         queue, diary = JobQueue(), Diary()
-        builder = HostBuilder(QUIET)
-        builder.add_service(queue)
-        host = builder.build()
+        host = hosted(queue)
 
         async with host:
             lost = await queue.enqueue_in(100, diary.note, "first life")
@@ -519,9 +455,7 @@ class TestSecondLife:
                     raise OSError
 
         queue, diary = Picky(), Diary()
-        builder = HostBuilder(QUIET)
-        builder.add_service(queue)
-        host = builder.build()
+        host = hosted(queue)
 
         with pytest.RaisesGroup(OSError):
             await host.start()
