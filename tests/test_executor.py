@@ -10,7 +10,7 @@ from contextvars import Context, copy_context
 import anyio
 import pytest
 from anyio import current_time
-from job_hosts import hosted, tally, until
+from job_hosts import hosted, own_task, tally, until
 
 from hostkit._execution.daemon_thread import DaemonThread
 from hostkit._execution.executor import BATCH, MAX_IDLE, Cause, Executor, Step
@@ -285,7 +285,7 @@ def foreign_cancellations(backend: str, kept: list[object]) -> list[Callable[[],
     import asyncio
 
     async def keep_the_task() -> None:
-        kept.append(asyncio.current_task())
+        kept.append(own_task())
         await anyio.lowlevel.checkpoint()
 
     async def await_a_cancelled_future() -> None:
@@ -294,9 +294,7 @@ def foreign_cancellations(backend: str, kept: list[object]) -> list[Callable[[],
         await future
 
     async def cancelled_natively() -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        task.cancel()
+        own_task().cancel()
         await anyio.sleep(1)
 
     return [keep_the_task, await_a_cancelled_future, cancelled_natively]
@@ -385,44 +383,6 @@ class TestTasks:
                 group.cancel_scope.cancel()
 
         assert recorder.open_scopes == works[:1]
-
-
-class TestPause:
-    async def test_begins_nothing(self) -> None:
-        """While paused, what runs goes on and nothing begins; then it goes on in order."""
-        works = [Work(rest) for _ in range(3)]
-
-        async with opened(1) as (executor, _):
-            executor.submit(works[0])
-            await anyio.sleep(1)
-            executor.pause()
-            executor.submit(works[1])
-            executor.submit(works[2])
-            await anyio.sleep(20)
-            assert [work.ended for work in works] == [True, False, False]
-            executor.resume()
-            await anyio.sleep(1)
-            assert executor.running() == [works[1]]
-        assert [work.ended for work in works] == [True, True, True]
-
-    async def test_a_pause_before_the_start(self) -> None:
-        """What is ready when the executor opens waits as well; a close ends the pause."""
-        recorder = Recorder()
-        executor = Executor(recorder, current_time)
-        executor.pause()
-        executor.submit(Work(nothing))
-
-        async with anyio.create_task_group() as group:
-            executor.open(group)
-            await anyio.sleep(1)
-            ended = list(recorder.ended)
-            executor.resume()
-            executor.resume()
-            await anyio.sleep(1)
-            executor.close()
-
-        assert ended == []
-        assert len(recorder.ended) == 1
 
 
 async def test_virtual_time_stands_still_for_a_call_on_a_thread() -> None:
