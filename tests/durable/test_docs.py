@@ -5,13 +5,12 @@ import re
 import signal
 import socket
 from pathlib import Path
-from typing import Any
 from urllib.request import Request, urlopen
 
 import procrastinate
 import pytest
 from children import HOSTKIT, PATIENCE, Child, directory
-from documents import ROOT, blocks
+from documents import ROOT, blocks, run
 
 from hostkit import Host
 from hostkit.ext import procrastinate as module
@@ -21,19 +20,6 @@ from hostkit.scheduling import Scheduler
 MANUAL = (Path(__file__).parents[2] / "docs" / "durable.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", MANUAL, re.MULTILINE | re.DOTALL)
 DEFAULTS = re.findall(r"`(\w+)` \((\d+)(?: s)?\)", MANUAL)
-
-
-def run(block: str) -> dict[str, Any]:
-    """Run a block of code, and return the names that it has made."""
-    names: dict[str, Any] = {"__name__": "manual"}
-    exec(compile(block, "docs/durable.md", "exec"), names)  # noqa: S102  # our own manual
-    return names
-
-
-@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
-def test_the_code_runs(block: str) -> None:
-    """The code of the manual runs as it stands; nothing of it connects to anything."""
-    assert run(block)
 
 
 def test_the_first_example_is_a_host() -> None:

@@ -7,7 +7,7 @@ what a test adds to a program that a reader sees.
 import re
 import shlex
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sybil import Document
 from sybil.document import PythonDocStringDocument
@@ -103,6 +103,13 @@ def docstring_blocks(path: Path) -> list[Block]:
     """Return the blocks of Python in the docstrings of a module."""
     document = PythonDocStringDocument.parse(str(path), rest.CodeBlockParser("python", evaluator=_nothing))
     return [Block(path, example.line, "", str(example.parsed)) for example in document.examples()]
+
+
+def run(code: str) -> dict[str, Any]:
+    """Run a block of a page, and return the names that it has made."""
+    names: dict[str, Any] = {"__name__": "manual"}
+    exec(compile(code, "manual", "exec"), names)  # noqa: S102  # our own manual
+    return names
 
 
 def _section(before: str) -> str:
