@@ -1,7 +1,7 @@
 # ruff: noqa: D103, FBT003  # signatures and calls, which nobody makes
 """What the type checker says of jobs: each line that is wrong is marked with the error that it shall be.
 
-`tests/test_jobs_typing.py` compares; with ``nox -s typing`` an error that is not found is an ignore that is not used.
+With ``nox -s typing`` an error that is not found is an ignore that is not used, which is an error as well.
 """
 
 from datetime import datetime, timedelta
