@@ -64,6 +64,16 @@ def block(seconds: float) -> None:
         loop._now += seconds  # the virtual loop's
 
 
+async def leap(seconds: float) -> None:
+    """Let *seconds* pass, at one go but for the last ten minutes: where the clock is watched, it takes its time."""
+    block(seconds - 10 * MINUTE)
+    await anyio.sleep(10 * MINUTE)
+
+
+async def nothing() -> None:
+    """Be a job that does nothing."""
+
+
 def at(run: Run) -> float:
     """Return for which minute after `START` a run was planned."""
     return (run.planned - START).total_seconds() / MINUTE
