@@ -1,5 +1,6 @@
 """Adding, finding, steering and removing jobs, before the scheduler runs, while it runs, and after."""
 
+import math
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -7,14 +8,11 @@ from typing import Any
 
 import anyio
 import pytest
-from scheduled import HOUR, MINUTE, START, Timed, at, hosted, log_lines, told
+from anyio import to_thread
+from scheduled import HOUR, MINUTE, START, Timed, at, hosted, log_lines, nothing, told
 
 from hostkit import BackgroundService, StoppingToken
 from hostkit.scheduling import Daily, Every, Missed, Monthly, Outcome, Overlap, Schedule, Scheduler
-
-
-async def nothing() -> None:
-    """Do nothing."""
 
 
 def nothing_on_a_thread() -> None:
@@ -146,13 +144,28 @@ class TestAdd:
             ({"concurrency": 0}, ValueError, "got skip with 0"),
             ({"concurrency": 1.5}, TypeError, "concurrency must be an int, got 1.5"),
             ({"concurrency": True}, TypeError, "concurrency must be an int, got True"),
+            ({"concurrency": "2"}, TypeError, "concurrency must be an int, got '2'"),
+            ({"overlap": None}, ValueError, "None is not a valid Overlap"),
             ({"overlap": "sometimes"}, ValueError, "'sometimes' is not a valid Overlap"),
             ({"missed": "sometimes"}, ValueError, "'sometimes' is not a valid Missed"),
             ({"grace": -1}, ValueError, "grace must not be negative"),
+            ({"grace": math.nan}, ValueError, "grace must not be negative or NaN, got nan"),
             ({"timeout": 0}, ValueError, "timeout must be more than 0 seconds"),
+            ({"timeout": math.nan}, ValueError, "timeout must not be negative or NaN, got nan"),
             ({"timeout": "1 s"}, TypeError, "timeout must be seconds"),
             ({"jitter": 3600}, ValueError, "jitter must be less than the interval of 3600 s, got 3600"),
+            ({"jitter": None}, TypeError, "jitter must be seconds"),
+            ({"jitter": True}, TypeError, "jitter must be seconds"),
             ({"when": True}, TypeError, "when must be a function without parameters, got True"),
+            ({"when": generates}, TypeError, "when must be a function without parameters, got <function generates"),
+            ({"when": generates_too}, TypeError, "when must be a function without parameters, got <function generates"),
+            (
+                {"when": lambda now: now},
+                TypeError,
+                "when must be a function without parameters, got .*: missing a required argument: 'now'",
+            ),
+            ({"replace": 1}, TypeError, "replace must be a bool, got 1"),
+            ({"run_at_start": "no"}, TypeError, "run_at_start must be a bool, got 'no'"),
         ],
     )
     def test_refuses_options_that_make_no_sense(
@@ -172,8 +185,12 @@ class TestAdd:
             Scheduler().add(nothing_on_a_thread, Every(hours=1), overlap=Overlap.CANCEL_RUNNING)
 
     def test_takes_functions_that_do_not_tell_their_parameters(self) -> None:
-        """A function written in C may not tell its parameters; it is called without any."""
-        assert Scheduler().add(min, Every(hours=1)).name == "min"
+        """A function written in C may not tell its parameters; it is called without any, or with a run if it must."""
+        scheduler = Scheduler(on_failed=bool)
+
+        job = scheduler.add(min, Every(hours=1), when=dict)
+
+        assert scheduler.jobs == {"min": job}
 
     @pytest.mark.parametrize(
         ("options", "error", "complaint"),
@@ -182,7 +199,16 @@ class TestAdd:
             ({"history": 0}, ValueError, "history must be at least 1, got 0"),
             ({"threads": 1.5}, TypeError, "threads must be an int, got 1.5"),
             ({"history": True}, TypeError, "history must be an int, got True"),
+            ({"history": 10**30}, ValueError, "history must be at most"),
+            ({"threads": -1}, ValueError, "threads must be at least 1, got -1"),
             ({"now": 3}, TypeError, r"Scheduler\(now=...\) takes a function, got 3"),
+            ({"now": nothing}, TypeError, "takes a synchronous function"),
+            ({"on_failed": 3}, TypeError, "on_failed must be a function that takes a Run, got 3"),
+            (
+                {"on_failed": lambda: None},
+                TypeError,
+                "on_failed must be a function that takes a Run, got .*: too many positional arguments",
+            ),
         ],
     )
     def test_a_scheduler_checks_its_options(
@@ -337,7 +363,8 @@ class TestSteering:
         assert [at(run) for run in interval.history] == [0, 10]
         assert [at(run) for run in daily.history] == [0, 5]
 
-    async def test_a_removed_job_runs_no_more(self) -> None:
+    @pytest.mark.parametrize("from_a_thread", [False, True])
+    async def test_a_removed_job_runs_no_more(self, *, from_a_thread: bool) -> None:
         """A job that is removed is not due any more; the run that goes on goes on, the one that waits is dropped."""
         timed = Timed()
         ended: list[float] = []
@@ -350,8 +377,8 @@ class TestSteering:
 
         async with timed.running():
             await anyio.sleep(2.5 * MINUTE)
-            job.remove()
-            job.remove()
+            for _ in range(2):
+                await to_thread.run_sync(job.remove) if from_a_thread else job.remove()
             await anyio.sleep(HOUR)
             history = told(job.history)
 
@@ -466,20 +493,6 @@ class TestRecords:
             (Outcome.FAILED, "OSError('no route')", 1)
         ] * 2
         assert lines == ["ERROR scheduler: job fail failed after 1 s: OSError('no route')"] * 2
-
-    async def test_the_history_is_bounded(self) -> None:
-        """The oldest records make room for new ones; the last run is remembered whatever was left out since."""
-        timed = Timed(history=3)
-        job = timed.scheduler.add(nothing, Every(minutes=1))
-
-        async with timed.running():
-            await anyio.sleep(5.5 * MINUTE)
-            job.pause()
-            await anyio.sleep(5 * MINUTE)
-
-        assert [at(run) for run in job.history] == [8, 9, 10]
-        assert job.last_run is not None
-        assert at(job.last_run) == 5
 
     @pytest.mark.parametrize(
         ("level", "expected"),

@@ -8,14 +8,11 @@ from datetime import datetime, timedelta
 import anyio
 import pytest
 from anyio import from_thread, to_thread
-from scheduled import HOUR, MINUTE, START, Timed, hosted, log_lines, told
+from puppet import live
+from scheduled import HOUR, MINUTE, START, Timed, hosted, log_lines, nothing, told
 
 from hostkit import HostFailedError
-from hostkit.scheduling import Daily, Every, Outcome, Overlap, ScheduledJob, Scheduler
-
-
-async def nothing() -> None:
-    """Do nothing."""
+from hostkit.scheduling import Daily, Every, Outcome, ScheduledJob, Scheduler
 
 
 def on_a_thread(function: Callable[[], object]) -> object:
@@ -77,23 +74,6 @@ async def test_jobs_are_added_replaced_and_removed_from_a_thread() -> None:
     assert gone.history == ()
     assert history == [(6.5, "succeeded", None), (11.5, "succeeded", None)]
     assert new[:2] == [(1.5, "succeeded", None), (3.5, "succeeded", None)]
-
-
-async def test_the_run_that_waits_for_a_job_that_a_thread_removes_is_left_out() -> None:
-    """A removal from a thread drops the run that waits, and lets the one that runs go on."""
-    timed = Timed()
-
-    async def slow() -> None:
-        await anyio.sleep(5 * MINUTE)
-
-    job = timed.scheduler.add(slow, Every(minutes=1), overlap=Overlap.QUEUE)
-
-    async with timed.running():
-        await anyio.sleep(2.5 * MINUTE)
-        await to_thread.run_sync(job.remove)
-        await anyio.sleep(10 * MINUTE)
-
-    assert told(job.history) == [(1, "succeeded", None), (2, "skipped", "removed")]
 
 
 async def test_a_thread_pauses_and_resumes() -> None:
@@ -187,8 +167,7 @@ async def test_a_clock_that_fails_at_the_start_fails_the_scheduler(reads: int) -
     left = reads
 
     with pytest.raises(HostFailedError) as caught:
-        async with hosted(scheduler) as host:
-            await host.wait()
+        await live(hosted(scheduler))
 
     assert caught.group_contains(OSError, match="no clock")
 
@@ -206,7 +185,7 @@ async def test_a_clock_that_fails_in_the_loop_fails_the_scheduler() -> None:
     scheduler = Scheduler(now=now)  # type: ignore[arg-type]
     job = scheduler.add(nothing, Every(hours=1))
 
-    async def live() -> None:
+    async def break_it() -> None:
         nonlocal broken
         async with hosted(scheduler) as host:
             await anyio.sleep(1)
@@ -215,7 +194,7 @@ async def test_a_clock_that_fails_in_the_loop_fails_the_scheduler() -> None:
             await host.wait()
 
     with pytest.raises(ExceptionGroup) as caught:
-        await live()
+        await break_it()
 
     assert repr(caught.value.exceptions[0]) == "OSError('no clock')"
 
