@@ -14,7 +14,7 @@ import anyio
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scheduled import HOUR, MINUTE, Timed
+from scheduled import HOUR, MINUTE, Timed, nothing
 
 from hostkit import StoppingToken, ThreadStoppingToken
 from hostkit.scheduling import Daily, Every, Missed, Monthly, Outcome, Overlap, Run, ScheduledJob, Weekly
@@ -22,10 +22,6 @@ from hostkit.testing import virtual_time
 
 REFUSED = (TypeError, ValueError)
 LONGEST = 20.0
-
-
-async def nothing() -> None:
-    """Do nothing."""
 
 
 async def brief(stopping_token: StoppingToken, run: Run) -> None:

@@ -5,6 +5,7 @@ import re
 import threading
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
+from functools import partial
 from traceback import walk_tb
 from weakref import ref
 
@@ -12,6 +13,8 @@ import anyio
 import pytest
 from anyio import to_thread
 from anyio.lowlevel import checkpoint
+from job_hosts import own_task
+from puppet import live
 from scheduled import DAY, HOUR, MINUTE, Timed, at, block, hosted, log_lines, told
 
 from hostkit import StoppingToken, ThreadStoppingToken
@@ -209,36 +212,26 @@ class TestThreads:
         assert {thread.name for thread in threads} == {"hostkit: scheduled jobs"}
 
     async def test_what_they_return_is_awaited(self) -> None:
-        """A sync function that returns an awaitable has it awaited: its error is the run's, its time too."""
+        """A sync job that returns an awaitable has it awaited: its error is the run's as one of its own is."""
         timed = Timed()
 
         async def fail_later() -> None:
             await anyio.sleep(30)
             raise OSError
 
-        def job() -> Awaitable[None]:
+        def returns() -> Awaitable[None]:
             return fail_later()
 
-        scheduled = timed.scheduler.add(job, Every(minutes=1))
+        def fails() -> None:
+            raise OSError
+
+        jobs = [timed.scheduler.add(job, Every(minutes=1)) for job in (returns, fails)]
 
         async with timed.running():
             await anyio.sleep(1.9 * MINUTE)
 
-        assert [(run.outcome, run.duration) for run in scheduled.history] == [(Outcome.FAILED, 30)]
-
-    async def test_what_they_raise_is_kept(self) -> None:
-        """The error of a sync job is its run's."""
-        timed = Timed()
-
-        def job() -> None:
-            raise OSError
-
-        scheduled = timed.scheduler.add(job, Every(minutes=1))
-
-        async with timed.running():
-            await anyio.sleep(1.5 * MINUTE)
-
-        assert [repr(run.error) for run in scheduled.history] == ["OSError()"]
+        runs = [(run.outcome, run.duration, repr(run.error)) for job in jobs for run in job.history]
+        assert runs == [(Outcome.FAILED, 30, "OSError()"), (Outcome.FAILED, 0, "OSError()")]
 
     async def test_there_are_no_more_than_allowed(self) -> None:
         """At most `threads` sync jobs run at a time; a run begins when it has its thread."""
@@ -328,20 +321,6 @@ class TestThreads:
         assert job.history[0].outcome == Outcome.FAILED
         assert lines == []
 
-    async def test_one_that_returns_in_time_has_not_failed(self) -> None:
-        """A timeout that is not reached changes nothing."""
-        timed = Timed()
-
-        def job() -> None:
-            """Return at once."""
-
-        scheduled = timed.scheduler.add(job, Every(minutes=1), timeout=30)
-
-        async with timed.running():
-            await anyio.sleep(1.5 * MINUTE)
-
-        assert [run.outcome for run in scheduled.history] == [Outcome.SUCCEEDED]
-
 
 class TestTimeout:
     async def test_cancels_a_run(self) -> None:
@@ -397,8 +376,7 @@ class TestTimeout:
         host = hosted(timed.scheduler)
 
         with pytest.raises(SystemExit):
-            async with host:
-                await host.wait()
+            await live(host)
 
         runs = [job.history[0] for job in jobs]
         assert [(run.outcome, run.duration, run.reason, repr(run.error)) for run in runs] == [
@@ -410,10 +388,11 @@ class TestTimeout:
         assert [(run.outcome, run.reason) for run in exiting.history] == [(Outcome.FAILED, None)]
         assert host.lifetime.exit_code == 5
 
-    async def test_leaves_a_run_alone_that_is_in_time(self) -> None:
+    @pytest.mark.parametrize("function", [partial(anyio.sleep, 10), lambda: None], ids=["async", "on a thread"])
+    async def test_leaves_a_run_alone_that_is_in_time(self, function: Callable[[], object]) -> None:
         """A run that is over before its timeout has succeeded."""
         timed = Timed()
-        job = timed.scheduler.add(lambda_sleep(10), Every(minutes=1), timeout=20)
+        job = timed.scheduler.add(function, Every(minutes=1), timeout=20)
 
         async with timed.running():
             await anyio.sleep(1.5 * MINUTE)
@@ -536,9 +515,7 @@ class TestCancellations:
         kept: list[asyncio.Task[object]] = []
 
         async def job() -> None:
-            task = asyncio.current_task()
-            assert task is not None
-            kept.append(task)
+            kept.append(own_task())
 
         scheduled = timed.scheduler.add(job, Every(minutes=1))
 
@@ -554,14 +531,10 @@ class TestCancellations:
         """A native cancellation that a job leaves to its task ends that task; the next job has another one."""
         if anyio_backend_name == "trio":
             return
-        import asyncio
-
         timed = Timed()
 
         async def job() -> None:
-            task = asyncio.current_task()
-            assert task is not None
-            task.cancel()
+            own_task().cancel()
             block(1)  # its turn is over: the task lets others go first
 
         scheduled = timed.scheduler.add(job, Every(minutes=1))
@@ -641,8 +614,7 @@ class TestCancellations:
         host = hosted(timed.scheduler)
 
         with pytest.raises(SystemExit) as caught:
-            async with host:
-                await host.wait()
+            await live(host)
 
         assert caught.value.code == 4
         assert host.lifetime.exit_code == 4
@@ -661,12 +633,8 @@ class TestCancellations:
 
         timed.scheduler.add(careless, Every(minutes=1))
 
-        async def live() -> None:
-            async with timed.running() as host:
-                await host.wait()
-
         with pytest.raises(ExceptionGroup) as caught:
-            await live()
+            await live(hosted(timed.scheduler))
 
         assert "job 'careless' has left a cancel scope or a task group open" in str(caught.value.exceptions[0])
 
@@ -759,7 +727,7 @@ async def steals_a_cancellation() -> None:
     raise kept[0]
 
 
-async def test_a_month_of_runs_leaves_nothing_behind() -> None:
+async def test_many_runs_leave_nothing_behind() -> None:
     """The tasks of a scheduler do not become more over time."""
     timed = Timed(history=5)
 
@@ -772,7 +740,7 @@ async def test_a_month_of_runs_leaves_nothing_behind() -> None:
     async with timed.running():
         await anyio.sleep(HOUR)
         before = len(anyio.get_running_tasks())
-        await anyio.sleep(3 * DAY)
+        await anyio.sleep(DAY)
         after = len(anyio.get_running_tasks())
 
     assert after <= before + 1

@@ -9,9 +9,10 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 from children import PYTHON, Child
+from puppet import live
 from scheduled import HOUR, MINUTE, Timed, block, hosted, log_lines, told
 
-from hostkit import HostBuilder, HostFailedError, HostOptions, ServiceStuckError, StoppingToken, StopTimeoutError
+from hostkit import Host, HostBuilder, HostFailedError, HostOptions, ServiceStuckError, StoppingToken, StopTimeoutError
 from hostkit.events import ServiceStalled
 from hostkit.scheduling import Daily, Every, Outcome, Overlap, Scheduler
 
@@ -72,16 +73,13 @@ async def test_what_has_not_begun_yet_does_not_begin() -> None:
     async def job() -> None:
         ran.append(1)
 
-    builder = HostBuilder(HostOptions())
-    builder.add_service(timed.scheduler)
     jobs = [timed.scheduler.add(job, Every(minutes=1), name=str(number)) for number in range(3)]
-    host = builder.build()
 
-    async with host:
+    async with timed.running() as host:
         await anyio.sleep(MINUTE / 2)
         for each in jobs:
             each.run_now()
-        builder.lifetime.request_stop()
+        host.lifetime.request_stop()
 
     outcomes = {str(run.outcome) for each in jobs for run in each.history}
     assert len(ran) in (0, 3)
@@ -101,8 +99,7 @@ async def test_nothing_begins_once_a_token_says_that_the_stop_has_come() -> None
     jobs = [timed.scheduler.add(job, Every(minutes=1)) for _ in range(50)]
     host = hosted(timed.scheduler)
 
-    async with host:
-        await host.wait()
+    await live(host)
 
     assert set(late) == {False}
     assert [run.reason for each in jobs for run in each.history].count("the scheduler is stopping") == 50 - len(late)
@@ -199,6 +196,13 @@ async def test_a_scheduler_that_is_cancelled_says_so() -> None:
     assert [run.reason for run in queued.history] == ["the scheduler is stopping", "the scheduler was cancelled"]
 
 
+async def live_until(begun: threading.Event, host: Host) -> None:
+    """Run a host until a thread has begun."""
+    async with host:
+        while not begun.is_set():
+            await checkpoint()
+
+
 @pytest.mark.real_time
 async def test_a_thread_has_until_the_end_of_the_cancellation_timeout() -> None:
     """A thread that was not back at the end of `shutdown_timeout` is waited for as long as a cancelled task is."""
@@ -217,15 +221,10 @@ async def test_a_thread_has_until_the_end_of_the_cancellation_timeout() -> None:
             await checkpoint()
         go.set()
 
-    async def live() -> None:
-        async with host:
-            while not begun.is_set():
-                await checkpoint()
-
     async with anyio.create_task_group() as group:
         group.start_soon(release)
         with pytest.raises(HostFailedError) as caught:
-            await live()
+            await live_until(begun, host)
 
     assert scheduled.history[0].outcome == Outcome.CANCELLED
     assert [type(error) for error in caught.value.exceptions] == [StopTimeoutError]
@@ -245,13 +244,8 @@ async def test_a_thread_that_does_not_return_is_named_and_abandoned() -> None:
     scheduler.add(stuck, Every(hours=1), run_at_start=True)
     host = hosted(scheduler, shutdown_timeout=0.01, cancellation_timeout=0.01)
 
-    async def live() -> None:
-        async with host:
-            while not begun.is_set():
-                await checkpoint()
-
     with pytest.raises(HostFailedError) as caught:
-        await live()
+        await live_until(begun, host)
     go.set()
 
     error = next(error for error in caught.value.exceptions if isinstance(error, ServiceStuckError))
