@@ -223,11 +223,14 @@ class TestFunctions:
     async def test_what_cannot_be_called_is_refused(self, function: Any) -> None:  # noqa: ANN401  # anything
         """Also after a function that was the same a moment ago has gone; and it has not taken anybody's place."""
         queue = JobQueue(capacity=1)
+        waiting = queue.enqueue_nowait(nothing)
 
         async def gone() -> None: ...
 
-        queue.enqueue_nowait(gone).cancel()
+        with pytest.raises(QueueFullError):
+            queue.enqueue_nowait(gone)
         del gone
+        waiting.cancel()
         with pytest.raises(TypeError, match="a job is a function with its arguments, got"):
             queue.enqueue_nowait(function)
         with pytest.raises(TypeError, match="a job is a function with its arguments, got"):
