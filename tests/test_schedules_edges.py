@@ -294,11 +294,3 @@ def test_a_schedule_that_never_runs_is_given_up_after_a_bounded_search(schedule:
 
     assert never.next_after(NEW_YEAR) is None
     assert work < 4_000 * 1_000
-
-
-@pytest.mark.needs("cronsim")
-@pytest.mark.parametrize("expression", ["0 0 30 2 *", "0 0 31 feb,apr *", "0 0 */31 2 mon#5"])
-def test_a_cron_expression_that_never_comes_true_is_refused(expression: str) -> None:
-    """A date that no year has is an error at the call."""
-    with pytest.raises(ValueError, match=r"bad day-of-month|never comes true"):
-        Cron(expression)
