@@ -5,20 +5,35 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from durable import QUICK, Database, hosted, log_lines, no_engine_left, until
+from durable import QUICK, SHORT, Database, hosted, log_lines, no_engine_left, until
 from procrastinate.exceptions import JobAborted
 from procrastinate.job_context import JobContext
 
-from hostkit import HostOptions
 from hostkit.ext.procrastinate import JobsNotReturnedError, ProcrastinateWorker
-
-SHORT = HostOptions(log_level="ERROR", shutdown_timeout=1.8, cancellation_timeout=3)
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object]]:
     """Both event loops on which procrastinate runs."""
     return "asyncio", {"use_uvloop": request.param == "uvloop"}
+
+
+class Block:
+    """An app with a task ``block``, whose jobs block their thread until they are let go."""
+
+    def __init__(self, database: Database) -> None:
+        self.app = database.app()
+        self.ran: list[int | None] = []
+        self.began, self.let_go = threading.Event(), threading.Event()
+        self.app.task(name="block", pass_context=True)(self.block)
+
+    def block(self, context: JobContext) -> None:
+        self.ran.append(context.job.id)
+        self.began.set()
+        self.let_go.wait()
+
+    def worker(self) -> ProcrastinateWorker:
+        return ProcrastinateWorker(self.app, **QUICK)
 
 
 async def test_one_that_asks_goes_back(database: Database) -> None:
@@ -43,20 +58,13 @@ async def test_one_that_asks_goes_back(database: Database) -> None:
 
 async def test_one_that_ends_in_time_has_succeeded(database: Database) -> None:
     """A blocking job that goes on to its end is not run again."""
-    app = database.app()
-    began, let_go = threading.Event(), threading.Event()
-
-    @app.task(name="block")
-    def block() -> None:
-        began.set()
-        let_go.wait()
-
-    async with hosted(ProcrastinateWorker(app, **QUICK)) as host:
+    job = Block(database)
+    async with hosted(job.worker()) as host:
         database.defer("block")
-        await until(began.is_set)
+        await until(job.began.is_set)
         host.lifetime.request_stop()
         await host.lifetime.wait_stopping()
-        let_go.set()
+        job.let_go.set()
 
     assert database.states() == ["succeeded"]
 
@@ -79,22 +87,15 @@ async def test_one_that_raises_stop_iteration_has_failed(database: Database) -> 
 
 async def test_one_that_does_not_is_never_given_back_while_its_thread_runs(database: Database) -> None:
     """A blocking job that ignores the stop keeps its row, is named with its line, and is a failure of the host."""
-    app = database.app()
-    began, let_go = threading.Event(), threading.Event()
-
-    @app.task(name="block")
-    def block() -> None:
-        began.set()
-        let_go.wait()
-
+    job = Block(database)
     with log_lines("WARNING") as lines, pytest.RaisesGroup(JobsNotReturnedError) as caught:
         try:
-            async with hosted(ProcrastinateWorker(app, **QUICK), options=SHORT):
+            async with hosted(job.worker(), options=SHORT):
                 database.defer("block")
-                await until(began.is_set)
+                await until(job.began.is_set)
         finally:
             states = database.states()
-            let_go.set()
+            job.let_go.set()
             await no_engine_left()
 
     assert states == ["doing"]
@@ -106,53 +107,36 @@ async def test_one_that_does_not_is_never_given_back_while_its_thread_runs(datab
 
 async def test_one_that_waits_for_a_thread_is_not_begun_any_more(database: Database) -> None:
     """A blocking job that the loop has no thread for when it is cut goes back without having run."""
-    app = database.app()
-    ran: list[int] = []
-    began, let_go = threading.Event(), threading.Event()
+    job = Block(database)
     asyncio.get_running_loop().set_default_executor(executor := ThreadPoolExecutor(1))
-
-    @app.task(name="block", pass_context=True)
-    def block(context: JobContext) -> None:
-        assert context.job.id is not None
-        ran.append(context.job.id)
-        began.set()
-        let_go.wait()
-
     try:
         with pytest.RaisesGroup(JobsNotReturnedError):
-            async with hosted(ProcrastinateWorker(app, **QUICK), options=SHORT):
+            async with hosted(job.worker(), options=SHORT):
                 database.defer("block")
-                await until(began.is_set)
+                await until(job.began.is_set)
                 database.defer("block")
                 await until(lambda: database.states() == ["doing", "doing"])
         states = database.states()
     finally:
-        let_go.set()
+        job.let_go.set()
         executor.shutdown()
         await no_engine_left()
 
     assert states == ["doing", "todo"]
-    assert ran == [1]
+    assert job.ran == [1]
 
 
 async def test_a_cancelled_one_is_not_over_before_its_thread(database: Database) -> None:
     """When the loop cancels everything, the outcome of a blocking job waits for its thread."""
-    app = database.app()
-    began, let_go = threading.Event(), threading.Event()
-
-    @app.task(name="block")
-    def block() -> None:
-        began.set()
-        let_go.wait()
-
-    async with hosted(ProcrastinateWorker(app, **QUICK)):
+    job = Block(database)
+    async with hosted(job.worker()):
         number = database.defer("block")
-        await until(began.is_set)
+        await until(job.began.is_set)
         (task,) = [task for task in asyncio.all_tasks() if task.get_name() == f"process job block[{number}]"]
         task.cancel()
         await asyncio.sleep(0.1)
         before = database.states()
-        let_go.set()
+        job.let_go.set()
         await until(lambda: database.states() != ["doing"])
 
     assert before == ["doing"]

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import procrastinate
 import psycopg
 import pytest
-from durable import QUICK, SOON, Database, hosted, log_lines, until
+from durable import QUICK, SOON, Database, Jobs, hosted, log_lines, noting, outage, until
 from procrastinate.job_context import JobContext
 from psycopg_pool import AsyncNullConnectionPool
 
@@ -30,12 +30,7 @@ def names_of(lines: list[str]) -> list[str]:
 async def test_an_outage_is_one_line_and_its_end_another(database: Database, caplog: pytest.LogCaptureFixture) -> None:
     """A worker is replaced when the database is back; the log has one line while it lasts."""
     app = database.app()
-    runs: list[int] = []
-
-    @app.task(name="note")
-    async def note() -> None:
-        runs.append(1)
-
+    runs = noting(app)
     caplog.set_level(logging.WARNING)
     with log_lines() as lines:
         async with hosted(worker := ProcrastinateWorker(app, **{**QUICK, "poll_every": 600}, backoff=SOON)):
@@ -78,9 +73,7 @@ async def test_jobs_of_a_worker_that_has_ended_finish_beside_the_new_one(databas
     async with hosted(worker := ProcrastinateWorker(app, **QUICK, concurrency=2, backoff=SOON)):
         first = database.defer("wait")
         await until(lambda: running == {first})
-        with database.away():
-            await until(lambda: worker.details()["connected"] is False)
-        await until(lambda: worker.details()["connected"])
+        await outage(database, worker)
         others = [database.defer("wait") for _ in range(2)]
         await until(lambda: running == {first, others[0]})
         await until(lambda: database.states() == ["doing"] * 3)
@@ -93,46 +86,29 @@ async def test_jobs_of_a_worker_that_has_ended_finish_beside_the_new_one(databas
 
 async def test_jobs_of_a_worker_that_has_ended_can_be_cancelled(database: Database) -> None:
     """A job that goes on after its worker was replaced is asked to abort like any other."""
-    app = database.app()
-    began = asyncio.Event()
-
-    @app.task(name="wait")
-    async def wait() -> None:
-        began.set()
-        await asyncio.Event().wait()
-
-    async with hosted(worker := ProcrastinateWorker(app, **QUICK, backoff=SOON)):
+    jobs = Jobs(database)
+    async with hosted(worker := jobs.worker(backoff=SOON)):
         number = database.defer("wait")
-        await began.wait()
-        with database.away():
-            await until(lambda: worker.details()["connected"] is False)
-        await until(lambda: worker.details()["connected"])
+        await until(lambda: jobs.began)
+        await outage(database, worker)
         assert await worker.cancel(number)
         await until(lambda: database.states() == ["aborted"])
 
 
 async def test_what_could_not_be_written_down_runs_again(database: Database) -> None:
     """A job that ends while the database refuses its outcome is swept up, and the end of the outage says so."""
-    app = database.app(timeout=0.3)
-    runs: list[int] = []
-    let_go = asyncio.Event()
-
-    @app.task(name="wait")
-    async def wait() -> None:
-        runs.append(1)
-        await let_go.wait()
-
+    jobs = Jobs(database, timeout=0.3)
     with log_lines() as lines:
-        async with hosted(worker := ProcrastinateWorker(app, **QUICK, backoff=SOON)):
+        async with hosted(worker := jobs.worker(backoff=SOON)):
             database.defer("wait")
-            await until(lambda: runs)
+            await until(lambda: jobs.began)
             with database.away():
                 await until(lambda: worker.details()["connected"] is False)
-                let_go.set()
+                jobs.let_go.set()
                 await until(lambda: not worker.details()["running"])
             await until(lambda: database.states() == ["succeeded"])
 
-    assert len(runs) == 2
+    assert len(jobs.began) == 2
     assert "WARNING job wait[1] runs again: its outcome could not be written down" in lines
     assert any("jobs whose end could not be written down, and that run again: 1" in line for line in lines)
 
@@ -140,19 +116,12 @@ async def test_what_could_not_be_written_down_runs_again(database: Database) -> 
 @pytest.mark.parametrize("patience", [30, 0.05])
 async def test_a_stop_while_the_database_is_away_is_bounded(database: Database, patience: float) -> None:
     """Jobs that cannot be given back are a failure that names them, however long the pool would wait."""
-    app = database.app(timeout=patience)
-    began = asyncio.Event()
-
-    @app.task(name="wait")
-    async def wait() -> None:
-        began.set()
-        await asyncio.Event().wait()
-
+    jobs = Jobs(database, timeout=patience)
     options = HostOptions(log_level="ERROR", shutdown_timeout=3, cancellation_timeout=3)
     with pytest.raises(HostFailedError) as caught, ExitStack() as stack:
-        async with hosted(ProcrastinateWorker(app, **QUICK, backoff=SOON), options=options):
+        async with hosted(jobs.worker(backoff=SOON), options=options):
             database.defer("wait")
-            await began.wait()
+            await until(lambda: jobs.began)
             stack.enter_context(database.away())
 
     (error,) = caught.value.exceptions
@@ -163,16 +132,9 @@ async def test_a_stop_while_the_database_is_away_is_bounded(database: Database, 
 async def test_a_pool_without_connections_needs_no_renewal(database: Database) -> None:
     """An app that connects for each query is hosted like any other."""
     app = database.app(pool_factory=AsyncNullConnectionPool)
-    runs: list[int] = []
-
-    @app.task(name="note")
-    async def note() -> None:
-        runs.append(1)
-
+    runs = noting(app)
     async with hosted(worker := ProcrastinateWorker(app, **QUICK, backoff=SOON)):
-        with database.away():
-            await until(lambda: worker.details()["connected"] is False)
-        await until(lambda: worker.details()["connected"])
+        await outage(database, worker)
         database.defer("note")
         await until(lambda: runs)
 
@@ -182,15 +144,10 @@ async def test_a_pool_without_connections_needs_no_renewal(database: Database) -
 async def test_an_app_that_was_open_stays_open(database: Database) -> None:
     """The service closes only what it has opened, and recovers with a pool that is not its own."""
     app = database.app()
-
-    @app.task(name="note")
-    async def note() -> None: ...
-
+    noting(app)
     async with app.open_async():
         async with hosted(worker := ProcrastinateWorker(app, **QUICK, backoff=SOON)):
-            with database.away():
-                await until(lambda: worker.details()["connected"] is False)
-            await until(lambda: worker.details()["connected"])
+            await outage(database, worker)
         number = await app.configure_task("note").defer_async()
 
     assert database.execute("SELECT status FROM procrastinate_jobs WHERE id = %s", number) == [("todo",)]
@@ -198,25 +155,17 @@ async def test_an_app_that_was_open_stays_open(database: Database) -> None:
 
 async def test_a_loop_that_fails_is_replaced(database: Database) -> None:
     """A worker whose query fails while its connections are well is replaced, although a job of it still runs."""
-    app = database.app()
-    runs: list[int] = []
-    let_go = asyncio.Event()
-
-    @app.task(name="wait")
-    async def wait() -> None:
-        runs.append(1)
-        await let_go.wait()
-
-    async with hosted(worker := ProcrastinateWorker(app, **QUICK, backoff=SOON)):
+    jobs = Jobs(database)
+    async with hosted(worker := jobs.worker(backoff=SOON)):
         database.defer("wait")
-        await until(lambda: runs)
+        await until(lambda: jobs.began)
         database.execute("ALTER FUNCTION procrastinate_fetch_job_v2 RENAME TO elsewhere")
         await until(lambda: worker.details()["connected"] is False)
         database.execute("ALTER FUNCTION elsewhere RENAME TO procrastinate_fetch_job_v2")
         await until(lambda: worker.details()["connected"])
         database.defer("wait")
-        await until(lambda: len(runs) == 2)
-        let_go.set()
+        await until(lambda: len(jobs.began) == 2)
+        jobs.let_go.set()
         await until(lambda: database.states() == ["succeeded"] * 2)
         await worker.check()
 
@@ -224,12 +173,7 @@ async def test_a_loop_that_fails_is_replaced(database: Database) -> None:
 async def test_an_outcome_that_is_refused_runs_again_beside_a_worker_that_lives(database: Database) -> None:
     """A job whose outcome the database does not take runs again, also when its worker goes on; no attempt is gone."""
     app = database.app()
-    runs: list[int] = []
-
-    @app.task(name="note")
-    async def note() -> None:
-        runs.append(1)
-
+    runs = noting(app)
     with log_lines() as lines:
         async with hosted(worker := ProcrastinateWorker(app, **QUICK)):
             database.execute("ALTER FUNCTION procrastinate_finish_job_v1 RENAME TO elsewhere")
@@ -274,10 +218,7 @@ async def test_one_that_cannot_go_back_yet_is_tried_again(database: Database) ->
         runs.append(1)
         if len(runs) == 1:
             database.execute("ALTER FUNCTION procrastinate_finish_job_v1 RENAME TO elsewhere")
-            database.execute(
-                "INSERT INTO procrastinate_jobs (queue_name, task_name, queueing_lock, scheduled_at) "
-                "VALUES ('default', 'note', 'one', now() + interval '1 day')"
-            )
+            database.defer_for_tomorrow("note", "one")
 
     async with hosted(ProcrastinateWorker(app, **QUICK)):
         number = await app.configure_task("note", queueing_lock="one").defer_async()
@@ -335,14 +276,9 @@ class Silencer:
 async def test_connections_that_fall_silent_are_an_outage(database: Database) -> None:
     """A worker whose heartbeats do not get through is replaced, with new connections, and the log says so."""
     silencer = Silencer(database)
-    runs: list[int] = []
     async with silencer as address:
         app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=address))
-
-        @app.task(name="note")
-        async def note() -> None:
-            runs.append(1)
-
+        runs = noting(app)
         with log_lines() as lines:
             async with hosted(worker := ProcrastinateWorker(app, **QUICK, backoff=SOON)) as host:
                 database.defer("note")

@@ -104,17 +104,6 @@ async def test_a_blocking_job_that_ignores_the_stop(database: Database) -> None:
         await until(lambda: database.states() == ["succeeded"])
 
 
-def test_a_blocking_job_that_asks_ends_with_the_stop(database: Database) -> None:
-    """One that looks at ``should_abort()`` goes back to the queue, and the process ends well."""
-    with worker_process(database, "shutdown_timeout=2", "cancellation_timeout=1") as child:
-        begin(child, database, "obedient")
-        child.send(signal.SIGTERM)
-        code = child.end()
-
-    assert code == 0, child.text
-    assert database.states() == ["todo"]
-
-
 def test_a_job_that_kills_its_process_does_so_no_more_than_often_enough(database: Database) -> None:
     """After ``crash_limit`` processes it is failed."""
     database.defer("crash")

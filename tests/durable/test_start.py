@@ -8,7 +8,7 @@ import anyio
 import procrastinate
 import psycopg
 import pytest
-from durable import QUICK, Database, Server, hosted, log_lines, until
+from durable import QUICK, Database, Server, hosted, log_lines, noting, until
 from psycopg.rows import dict_row
 
 from hostkit import HostFailedError, HostOptions, HostStateError, StartupTimeoutError
@@ -202,12 +202,7 @@ async def test_a_stop_during_the_start_leaves_nothing_behind(database: Database)
 async def test_it_can_be_started_again(database: Database) -> None:
     """A worker may have several lives, and the app is opened for each."""
     app = database.app()
-    runs: list[int] = []
-
-    @app.task(name="note")
-    async def note() -> None:
-        runs.append(1)
-
+    runs = noting(app)
     worker = ProcrastinateWorker(app, **QUICK)
     for number in (1, 2):
         async with hosted(worker):

@@ -6,7 +6,7 @@ from typing import Any
 
 import anyio
 import pytest
-from durable import QUICK, QUIET, SOON, Database, hosted, log_lines, no_engine_left, until
+from durable import QUICK, QUIET, SHORT, SOON, Database, Jobs, hosted, log_lines, no_engine_left, until
 from procrastinate.exceptions import AppNotOpen, JobAborted
 from procrastinate.job_context import JobContext
 
@@ -21,37 +21,11 @@ from hostkit.ext.procrastinate import (
 from hostkit.jobs import Retry
 from hostkit.testing import ManualStoppingToken
 
-SHORT = HostOptions(log_level="ERROR", shutdown_timeout=1.8, cancellation_timeout=3)
-
 
 @pytest.fixture(params=["asyncio", "uvloop"])
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object]]:
     """Both event loops on which procrastinate runs."""
     return "asyncio", {"use_uvloop": request.param == "uvloop"}
-
-
-class Jobs:
-    """An app with tasks that say when they begin, and wait until they are let go."""
-
-    def __init__(self, database: Database) -> None:
-        self.database = database
-        self.app = database.app()
-        self.began: list[int | None] = []
-        self.ended: list[int | None] = []
-        self.let_go = asyncio.Event()
-        self.cleanup = 0.0
-        self.app.task(name="wait", pass_context=True)(self.wait)
-
-    async def wait(self, context: JobContext) -> None:
-        self.began.append(context.job.id)
-        try:
-            await self.let_go.wait()
-        finally:
-            await asyncio.sleep(self.cleanup)
-        self.ended.append(context.job.id)
-
-    def worker(self, **options: Any) -> ProcrastinateWorker:  # noqa: ANN401  # its options
-        return ProcrastinateWorker(self.app, **{**QUICK, **options})
 
 
 async def run_until_cut(jobs: Jobs, time_left: float) -> None:
@@ -103,21 +77,11 @@ async def test_a_job_that_does_not_is_given_back_and_run_by_another_worker_at_on
 
 @pytest.mark.parametrize("retry", [False, True])
 async def test_a_task_may_be_registered_after_the_start(database: Database, retry: bool) -> None:  # noqa: FBT001  # a parameter
-    """A job is given back whenever its task was registered, and whether or not it is retried."""
-    jobs = Jobs(database)
-    async with hosted(jobs.worker(), options=SHORT):
-        jobs.app.task(name="late", pass_context=True, retry=retry)(jobs.wait)
-        database.defer("late")
-        await until(lambda: jobs.began)
-
-    assert database.states() == ["todo"]
-
-
-async def test_a_cut_is_no_failure_of_the_host(database: Database) -> None:
-    """That jobs were given back is an orderly stop: the exit code is 0."""
+    """A job is given back whenever its task was registered, and whether or not it is retried; that is no failure."""
     jobs = Jobs(database)
     async with hosted(jobs.worker(), options=SHORT) as host:
-        database.defer("wait")
+        jobs.app.task(name="late", pass_context=True, retry=retry)(jobs.wait)
+        database.defer("late")
         await until(lambda: jobs.began)
 
     assert host.lifetime.exit_code == 0

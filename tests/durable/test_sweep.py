@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from durable import QUICK, SOON, Database, hosted, log_lines, until
+from durable import QUICK, SOON, Database, Jobs, hosted, log_lines, noting, until
 from procrastinate.jobs import Job
 
 from hostkit.ext.procrastinate import ProcrastinateWorker, retry_strategy
@@ -14,15 +14,10 @@ GONE = 3600.0
 """The age of a heartbeat that was long ago."""
 
 
-def worker_of(database: Database, **options: Any) -> tuple[ProcrastinateWorker, list[str]]:  # noqa: ANN401
+def worker_of(database: Database, **options: Any) -> tuple[ProcrastinateWorker, list[int | None]]:  # noqa: ANN401
     """Return a worker whose only task says that it ran."""
     app = database.app()
-    runs: list[str] = []
-
-    @app.task(name="note")
-    async def note() -> None:
-        runs.append("note")
-
+    runs = noting(app)
     return ProcrastinateWorker(app, **{**QUICK, **options}), runs
 
 
@@ -35,7 +30,7 @@ async def test_a_job_whose_worker_has_gone_runs_again(any_database: Database, ag
         async with hosted(worker):
             await until(lambda: any_database.states() == ["succeeded"])
 
-    assert runs == ["note"]
+    assert runs == [job]
     assert f"WARNING job note[{job}] runs again: its worker has gone" in lines
 
 
@@ -62,29 +57,20 @@ async def test_a_worker_that_was_silent_for_a_while_only_keeps_its_jobs(database
         await until(lambda: database.states()[other - 1] == "succeeded")
 
     assert database.states() == ["doing", "succeeded"]
-    assert runs == ["note"]
+    assert runs == [other]
 
 
 async def test_a_worker_does_not_sweep_up_its_own_jobs(database: Database) -> None:
     """A job that runs here stays, whatever has become of the worker's row."""
-    app = database.app()
-    began, let_go = asyncio.Event(), asyncio.Event()
-
-    @app.task(name="wait")
-    async def wait() -> None:
-        began.set()
-        await let_go.wait()
-
-    @app.task(name="note")
-    async def note() -> None: ...
-
-    async with hosted(ProcrastinateWorker(app, **QUICK)):
+    jobs = Jobs(database)
+    noting(jobs.app)
+    async with hosted(jobs.worker()):
         database.defer("wait")
-        await began.wait()
+        await until(lambda: jobs.began)
         database.execute("DELETE FROM procrastinate_workers")
         other = database.begin("note", None)
         await until(lambda: database.states()[other - 1] == "succeeded")
-        let_go.set()
+        jobs.let_go.set()
         await until(lambda: database.states() == ["succeeded", "succeeded"])
 
     assert database.execute("SELECT attempts FROM procrastinate_jobs WHERE id = 1") == [(1,)]
@@ -105,10 +91,7 @@ async def test_a_job_whose_place_is_taken_waits_for_the_next_sweep(database: Dat
     """A job that cannot go back keeps no other from it."""
     worker, runs = worker_of(database)
     database.begin("note", GONE, queueing_lock="one")
-    database.execute(
-        "INSERT INTO procrastinate_jobs (queue_name, task_name, queueing_lock, scheduled_at) "
-        "VALUES ('default', 'note', 'one', now() + interval '1 day')"
-    )
+    database.defer_for_tomorrow("note", "one")
     other = database.begin("note", GONE)
     async with hosted(worker):
         await until(lambda: database.states()[other - 1] == "succeeded")
@@ -117,7 +100,7 @@ async def test_a_job_whose_place_is_taken_waits_for_the_next_sweep(database: Dat
         await until(lambda: database.states() == ["succeeded", "succeeded"])
 
     assert states == ["doing", "todo", "succeeded"]
-    assert runs == ["note", "note"]
+    assert runs == [other, 1]
 
 
 async def test_what_another_has_swept_up_already_is_left_alone(database: Database) -> None:

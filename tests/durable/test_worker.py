@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 import pytest
-from durable import QUICK, Database, hosted, log_lines, until
+from durable import QUICK, Database, hosted, log_lines, noting, until
 from procrastinate.exceptions import AlreadyEnqueued
 from procrastinate.job_context import JobContext
 
@@ -249,11 +249,8 @@ class TestSteering:
     async def test_retries_a_job_that_was_to_be_cancelled(self, any_database: Database) -> None:
         """A job that failed while it was asked to abort runs again like any other, without being asked once more."""
         app = any_database.app()
-
-        @app.task(name="work")
-        async def work() -> None: ...
-
-        number = any_database.begin("work", None, status="failed", abort_requested=True)
+        noting(app)
+        number = any_database.begin("note", None, status="failed", abort_requested=True)
         async with hosted(worker := ProcrastinateWorker(app, **QUICK)):
             assert await worker.retry(number)
             await until(lambda: any_database.states() == ["succeeded"])
@@ -262,10 +259,7 @@ class TestSteering:
         """Another job that waits with its queueing lock is an error of the call."""
         app = database.app()
         database.begin("gone", None, queueing_lock="one", status="failed")
-        database.execute(
-            "INSERT INTO procrastinate_jobs (queue_name, task_name, queueing_lock, scheduled_at) "
-            "VALUES ('default', 'gone', 'one', now() + interval '1 day')"
-        )
+        database.defer_for_tomorrow("gone", "one")
         async with hosted(worker := ProcrastinateWorker(app, **QUICK)):
             with pytest.raises(AlreadyEnqueued, match="job 1 cannot be retried: another job waits"):
                 await worker.retry(1)
@@ -275,10 +269,7 @@ class TestSteering:
     async def test_cancels_a_job_that_waits(self, database: Database) -> None:
         """A job that waits is cancelled; one that has ended, or is not there, is not."""
         app = database.app()
-        database.execute(
-            "INSERT INTO procrastinate_jobs (queue_name, task_name, scheduled_at) "
-            "VALUES ('default', 'later', now() + interval '1 day')"
-        )
+        database.defer_for_tomorrow("later")
         async with hosted(worker := ProcrastinateWorker(app, **QUICK)):
             assert await worker.cancel(1)
             assert not await worker.cancel(1)

@@ -6,8 +6,8 @@ import os
 import pwd
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,18 @@ import psutil
 import psycopg
 from children import directory
 from loguru import logger
+from procrastinate.job_context import JobContext
 
 from hostkit import Backoff, Host, HostBuilder, HostedService, HostOptions
 from hostkit.ext.local_postgres import LocalPostgres
+from hostkit.ext.procrastinate import ProcrastinateWorker
 
 DEBIAN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 TEMPLATE = "with_tables"
 QUICK: dict[str, Any] = {"heartbeat_every": 0.2, "stalled_after": 0.7, "sweep_every": 0.2, "poll_every": 0.5}
 """A worker that notices soon. What comes before it listens comes by polling, as always."""
 QUIET = HostOptions(log_level="ERROR", shutdown_timeout=30, cancellation_timeout=5)
+SHORT = HostOptions(log_level="ERROR", shutdown_timeout=1.8, cancellation_timeout=3)
 SOON = Backoff(initial=0.1, maximum=0.2)
 PATIENCE = 30.0
 
@@ -135,6 +138,14 @@ class Database:
         ((number,),) = self.execute(statement, queue, task, json.dumps(kwargs))
         return int(number)
 
+    def defer_for_tomorrow(self, task: str, queueing_lock: str | None = None) -> None:
+        """Make a job that waits all through the test."""
+        statement = """
+            INSERT INTO procrastinate_jobs (queue_name, task_name, queueing_lock, scheduled_at)
+            VALUES ('default', %s, %s, now() + interval '1 day')
+        """
+        self.execute(statement, task, queueing_lock)
+
     def begin(self, task: str, /, heartbeat_age: float | None, **columns: object) -> int:
         """Make a job that a worker seems to run, whose last heartbeat is so many seconds old; None: that has gone."""
         job = self.defer(task)
@@ -193,14 +204,54 @@ async def no_engine_left() -> None:
     await until(lambda: not [task for task in asyncio.all_tasks() if "procrastinate" in code_of(task)])
 
 
-@asynccontextmanager
-async def hosted(*services: HostedService, options: HostOptions = QUIET) -> AsyncIterator[Host]:
-    """Run a host with *services*."""
+async def outage(database: Database, worker: ProcrastinateWorker) -> None:
+    """Have nobody reach the database until *worker* has noticed, and wait until it runs again."""
+    with database.away():
+        await until(lambda: worker.details()["connected"] is False)
+    await until(lambda: worker.details()["connected"])
+
+
+def hosted(*services: HostedService, options: HostOptions = QUIET) -> Host:
+    """Return a host with *services*."""
     builder = HostBuilder(options)
     for service in services:
         builder.add_service(service)
-    async with builder.build() as host:
-        yield host
+    return builder.build()
+
+
+def noting(app: procrastinate.App) -> list[int | None]:
+    """Give *app* a task ``note``, and return the list to which its jobs add their numbers."""
+    runs: list[int | None] = []
+
+    @app.task(name="note", pass_context=True)
+    async def note(context: JobContext) -> None:
+        runs.append(context.job.id)
+
+    return runs
+
+
+class Jobs:
+    """An app with a task ``wait``, whose jobs say when they begin, and wait until they are let go."""
+
+    def __init__(self, database: Database, **options: Any) -> None:  # noqa: ANN401  # those of the pool
+        self.database = database
+        self.app = database.app(**options)
+        self.began: list[int | None] = []
+        self.ended: list[int | None] = []
+        self.let_go = asyncio.Event()
+        self.cleanup = 0.0
+        self.app.task(name="wait", pass_context=True)(self.wait)
+
+    async def wait(self, context: JobContext) -> None:
+        self.began.append(context.job.id)
+        try:
+            await self.let_go.wait()
+        finally:
+            await asyncio.sleep(self.cleanup)
+        self.ended.append(context.job.id)
+
+    def worker(self, **options: Any) -> ProcrastinateWorker:  # noqa: ANN401  # its options
+        return ProcrastinateWorker(self.app, **{**QUICK, **options})
 
 
 @contextmanager

@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import procrastinate
 from process_suspects import say
-from procrastinate.exceptions import JobAborted
 from procrastinate.job_context import JobContext
 
 from hostkit import HostBuilder, HostOptions, Restart
@@ -45,13 +44,6 @@ def make_app(address: str) -> procrastinate.App:
     def stubborn(context: JobContext, seconds: float) -> None:
         say(f"begins {context.job.id}")
         time.sleep(seconds)
-
-    @app.task(name="obedient", pass_context=True)
-    def obedient(context: JobContext) -> None:
-        say(f"begins {context.job.id}")
-        while not context.should_abort():
-            time.sleep(0.01)
-        raise JobAborted
 
     @app.task(name="crash", pass_context=True)
     async def crash(context: JobContext) -> None:
