@@ -113,6 +113,7 @@ def check(schedule: Schedule, instant: datetime) -> None:
         )
 
 
+@pytest.mark.long
 @pytest.mark.needs("cronsim")
 @settings(deadline=None, max_examples=300)
 @given(calls(), aware)
@@ -124,6 +125,7 @@ def test_an_argument_is_right_or_refused_at_the_call(call: Callable[[], Schedule
         check(schedule, instant)
 
 
+@pytest.mark.long
 @pytest.mark.needs("cronsim")
 @settings(deadline=None, max_examples=300)
 @given(
