@@ -2,7 +2,6 @@
 
 import math
 import sys
-import threading
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import partial, wraps
 from typing import Any
@@ -13,6 +12,7 @@ from anyio import current_time
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from job_hosts import hosted, nothing, states, tally, total
+from threads import on_a_thread
 
 from hostkit import Backoff, HostkitError, StoppingToken, ThreadStoppingToken
 from hostkit.jobs import Job, JobQueue, JobState, QueueFullError, Retry, RetryAfterError
@@ -365,22 +365,10 @@ class Session:
         name, *arguments = call
         if name in {"enqueue", "enqueue_in", "enqueue_at", "wait", "join", "sleep"}:
             return
-        failed: list[BaseException] = []
-
-        def run() -> None:
-            try:
-                self.keep(name, self.begin(name, arguments))
-            except (*REFUSALS, OSError) as error:
-                self.refused.append(error)
-            except BaseException as error:  # noqa: BLE001  # raised again below
-                failed.append(error)
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        thread.join(20)
-        assert not thread.is_alive()
-        if failed:
-            raise failed[0]
+        try:
+            on_a_thread(lambda: self.keep(name, self.begin(name, arguments)))
+        except (*REFUSALS, OSError) as error:
+            self.refused.append(error)
 
     def begin(self, name: str, arguments: list[Any]) -> Any:  # noqa: ANN401  # whatever it is
         """Begin one call."""

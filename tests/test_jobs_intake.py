@@ -13,16 +13,10 @@ import anyio
 import pytest
 from anyio import current_time
 from job_hosts import Diary, again, hosted, nothing, tally, until
+from threads import on_a_thread
 
 from hostkit._values.functions import kind_of
 from hostkit.jobs import Job, JobQueue, JobState, QueueClosedError, QueueFullError
-
-
-def join(function: Callable[[], object]) -> None:
-    """Run it on a thread, and give the loop no turn until it has returned."""
-    thread = threading.Thread(target=function)
-    thread.start()
-    thread.join()
 
 
 @pytest.fixture
@@ -311,8 +305,8 @@ class TestThreads:
                 errors.append(error)
 
         async with hosted(queue):
-            join(elsewhere)
-        join(elsewhere)
+            on_a_thread(elsewhere)
+        on_a_thread(elsewhere)
 
         assert [type(error) for error in errors] == [QueueFullError, QueueClosedError]
         assert tally(queue) == {"succeeded": 1}
@@ -322,7 +316,7 @@ class TestThreads:
         queue, diary = JobQueue(concurrency=1), Diary()
 
         async with hosted(queue):
-            join(partial(queue.enqueue_nowait, diary.note, "thread"))
+            on_a_thread(partial(queue.enqueue_nowait, diary.note, "thread"))
             await queue.enqueue(diary.note, "loop")
             await queue.join()
 
@@ -335,7 +329,7 @@ class TestThreads:
         async with hosted(queue):
             # As if it came between the loop's look into the tray and its look at the room.
             monkeypatch.setattr(queue._dispatcher.inbox, "take_in", lambda: None)
-            join(partial(queue.enqueue_nowait, nothing))
+            on_a_thread(partial(queue.enqueue_nowait, nothing))
             with pytest.raises(QueueFullError):
                 queue.enqueue_nowait(nothing)
             monkeypatch.undo()
@@ -347,7 +341,7 @@ class TestThreads:
         queue, diary = JobQueue(), Diary()
 
         async with hosted(queue):
-            join(partial(queue.enqueue_nowait, diary.note, "thread"))
+            on_a_thread(partial(queue.enqueue_nowait, diary.note, "thread"))
             # No checkpoint: the loop has not seen it yet.
         assert diary.names == ["thread"]
 

@@ -10,6 +10,7 @@ import anyio.lowlevel
 import pytest
 from anyio import current_time
 from job_hosts import Diary, again, hosted, nothing, states, tally
+from threads import on_a_thread
 
 from hostkit._execution.event_loop import EventLoop, ThreadSafeEvent
 from hostkit._execution.inbox import Inbox
@@ -20,14 +21,6 @@ from hostkit.jobs._job import JobRecord
 async def elsewhere(function: Callable[[], object]) -> object:
     """Call *function* on another thread, while the loop goes on."""
     return await anyio.to_thread.run_sync(function)
-
-
-def join(function: Callable[[], object]) -> None:
-    """Call *function* on another thread, and give the loop no turn until it has returned."""
-    thread = threading.Thread(target=function)
-    thread.start()
-    thread.join(20)
-    assert not thread.is_alive()
 
 
 class TestFromThreads:
@@ -45,7 +38,7 @@ class TestFromThreads:
             delayed = await queue.enqueue_in(50, diary.note, "delayed")
             await anyio.sleep(1)
             for job in (running, waiting, delayed):
-                join(job.cancel)
+                on_a_thread(job.cancel)
             await queue.join()
             assert not await elsewhere(running.cancel)
         assert not await elsewhere(waiting.cancel)
@@ -60,8 +53,8 @@ class TestFromThreads:
 
         async with hosted(queue):
             job = await queue.enqueue_in(100, nothing)
-            join(job.cancel)
-            join(job.cancel)
+            on_a_thread(job.cancel)
+            on_a_thread(job.cancel)
             await anyio.sleep(1)
             await queue._dispatcher.wait_for(cast("JobRecord", job))  # it has ended just before the wait
 
@@ -77,7 +70,7 @@ class TestFromThreads:
             queue.enqueue_nowait(diary.note, "kept")
 
         async with hosted(queue):
-            join(enqueue_and_cancel)
+            on_a_thread(enqueue_and_cancel)
             await queue.join()
 
         assert diary.names == ["kept"]
@@ -91,8 +84,8 @@ class TestFromThreads:
             first = await queue.enqueue(diary.fail, "first")
             second = await queue.enqueue(diary.fail, "second")
             await queue.join()
-            join(first.requeue)
-            join(second.discard)
+            on_a_thread(first.requeue)
+            on_a_thread(second.discard)
             second.discard()
             assert not queue.failed
             await queue.join()
@@ -132,12 +125,12 @@ class TestFromThreads:
         queue, diary = JobQueue(), Diary()
 
         async with hosted(queue):
-            join(queue.pause)
+            on_a_thread(queue.pause)
             assert queue.paused
             await queue.enqueue(diary.note)
             await anyio.sleep(10)
             assert diary.names == []
-            join(queue.resume)
+            on_a_thread(queue.resume)
             await queue.join()
 
         assert diary.times == [10]
@@ -208,7 +201,7 @@ class TestFromThreads:
             jobs.append(await queue.enqueue_in(100, nothing))
 
         anyio.run(leave)
-        join(jobs[0].cancel)
+        on_a_thread(jobs[0].cancel)
 
         assert states(*jobs) == ["cancelled"]
 
@@ -416,7 +409,7 @@ class TestInbox:
         inbox, done = Inbox(), list[str]()
         with inbox.lock:
             inbox.open()
-        join(partial(inbox.do, lambda: done.append("posted")))
+        on_a_thread(partial(inbox.do, lambda: done.append("posted")))
         assert done == []
         inbox.close()
         assert done == ["posted"]
@@ -430,7 +423,7 @@ class TestInbox:
         inbox, done = Inbox(), list[str]()
         with inbox.lock:
             inbox.open()
-        join(partial(inbox.do, lambda: done.append("thread")))
+        on_a_thread(partial(inbox.do, lambda: done.append("thread")))
         inbox.do(lambda: done.append("loop"))
         inbox.close()
 

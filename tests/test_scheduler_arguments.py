@@ -5,9 +5,9 @@ what is due, and its stop is in time.
 """
 
 import math
-import threading
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from typing import Any
 
 import anyio
@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scheduled import HOUR, MINUTE, Timed, nothing
+from threads import on_a_thread
 
 from hostkit import StoppingToken, ThreadStoppingToken
 from hostkit.scheduling import Daily, Every, Missed, Monthly, Outcome, Overlap, Run, ScheduledJob, Weekly
@@ -40,7 +41,7 @@ async def fail() -> None:
     raise LookupError
 
 
-def on_a_thread(stopping_token: ThreadStoppingToken) -> None:
+def blocking(stopping_token: ThreadStoppingToken) -> None:
     """Return at once."""
     assert not stopping_token.stop_requested
 
@@ -56,7 +57,7 @@ numbers = st.one_of(
 wrong = st.sampled_from([None, "", "skip", "1", b"", object(), [], (), {}, nothing, date(2026, 1, 1), time(3)])
 anything = numbers | wrong
 functions = st.sampled_from(
-    [nothing, brief, long, fail, on_a_thread, wants, print, "nothing", None, 3, type, lambda: None]
+    [nothing, brief, long, fail, blocking, wants, print, "nothing", None, 3, type, lambda: None]
 )
 schedules = st.sampled_from(
     [
@@ -116,22 +117,8 @@ class Caller:
 
     def __call__(self, call: tuple[Any, ...], *, from_a_thread: bool) -> None:
         """Make one call, here or on a thread."""
-        if not from_a_thread:
-            self._make(*call)
-            return
-        errors: list[BaseException] = []
-
-        def make() -> None:
-            try:
-                self._make(*call)
-            except BaseException as error:  # noqa: BLE001  # raised below
-                errors.append(error)
-
-        thread = threading.Thread(target=make)
-        thread.start()
-        thread.join()
-        if errors:
-            raise errors[0]
+        make = partial(self._make, *call)
+        on_a_thread(make) if from_a_thread else make()
 
     def _make(self, name: str, *arguments: Any) -> None:  # noqa: ANN401  # what hypothesis has drawn
         scheduler = self._timed.scheduler

@@ -10,28 +10,10 @@ import pytest
 from anyio import from_thread, to_thread
 from puppet import live
 from scheduled import HOUR, MINUTE, START, Timed, hosted, log_lines, nothing, told
+from threads import on_a_thread
 
 from hostkit import HostFailedError
 from hostkit.scheduling import Daily, Every, Outcome, ScheduledJob, Scheduler
-
-
-def on_a_thread(function: Callable[[], object]) -> object:
-    """Return what *function* returns on a thread that is no event loop's."""
-    results: list[object] = []
-
-    def call() -> None:
-        try:
-            results.append(function())
-        except Exception as error:  # noqa: BLE001  # raised again below
-            results.append(error)
-
-    thread = threading.Thread(target=call)
-    thread.start()
-    thread.join()
-    [result] = results
-    if isinstance(result, Exception):
-        raise result
-    return result
 
 
 async def test_a_sync_job_may_have_another_one_run() -> None:

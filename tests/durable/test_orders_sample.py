@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,17 +12,10 @@ from urllib.request import Request, urlopen
 
 import pytest
 from children import HOSTKIT, PYTHON, Child, directory
-from durable import Database, Server
+from durable import Database, Server, free_port
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "orders"
 PATIENCE = 60.0
-
-
-def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
 
 
 def request(port: int, path: str, body: object = None) -> dict[str, object]:

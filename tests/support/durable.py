@@ -1,10 +1,12 @@
 """PostgreSQL servers for tests, each test with a database of its own, and what tests of durable jobs share."""
 
 import asyncio
+import contextlib
 import json
 import os
 import pwd
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -186,6 +188,15 @@ class Database:
             yield
         finally:
             self.server.execute(f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS true")
+
+
+def free_port() -> int:
+    """Return a free port below those that the system gives away by itself."""
+    for port in range(20_000 + os.getpid() % 1_000 * 10, 32_000):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    message = "no port is free"
+    raise LookupError(message)
 
 
 async def until(condition: Callable[[], object], within: float = PATIENCE) -> None:
