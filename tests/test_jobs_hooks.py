@@ -562,15 +562,17 @@ class TestMisbehaviour:
         assert states(job, again_) == ["succeeded", "succeeded"]
         assert again_ is not job
 
-    @pytest.mark.parametrize("waits", [True, False])
-    async def test_of_a_scope_that_is_left_open(self, *, waits: bool) -> None:
+    @pytest.mark.parametrize("how", ["waits", "returns", "raises", "raises later"])
+    async def test_of_a_scope_that_is_left_open(self, how: str) -> None:
         """A job that leaves a cancel scope open is named: the queue cannot go on in its task."""
         queue = JobQueue(concurrency=1)
 
         async def leave() -> None:
             anyio.CancelScope().__enter__()  # what a library may do by mistake
-            if waits:
+            if how in ("waits", "raises later"):
                 await anyio.sleep(1)
+            if how.startswith("raises"):
+                raise ValueError
 
         await queue.enqueue(leave)
         with pytest.raises(ExceptionGroup) as caught:

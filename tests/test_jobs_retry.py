@@ -258,24 +258,58 @@ class TestForeignCancellation:
             future.cancel()
             await future
 
+        async def raises_it() -> None:
+            raise asyncio.CancelledError
+
+        async def raises_it_later() -> None:
+            await asyncio.sleep(0)
+            raise asyncio.CancelledError
+
+        async def raises_it_in_a_group() -> None:
+            raise BaseExceptionGroup("both", [asyncio.CancelledError(), OSError()])  # as any group
+
         async def cancels_itself() -> None:
             own_task().cancel()
             await asyncio.sleep(10)
 
+        functions = (awaits_what_is_cancelled, raises_it, raises_it_later, raises_it_in_a_group, cancels_itself)
         async with hosted(queue):
-            first = await queue.enqueue(awaits_what_is_cancelled)
-            second = await queue.enqueue(cancels_itself)
-            await first.wait()
-            await second.wait()
+            jobs = [await queue.enqueue(function) for function in functions]
+            await queue.join()
             after = await queue.enqueue(nothing)
             await after.wait()
 
-        assert states(first, second, after) == ["failed", "failed", "succeeded"]
-        with pytest.raises(JobCancelledError, match="job 'cancels-itself' was ended by a cancellation that") as caught:
-            second.result()
-        assert isinstance(caught.value.__cause__, asyncio.CancelledError)
-        assert caught.value.job == "cancels-itself"
-        assert second.attempts == 2
+        assert states(*jobs, after) == ["failed"] * len(jobs) + ["succeeded"]
+        assert [job.attempts for job in jobs] == [2] * len(jobs)
+        kept = jobs.pop(3).error
+        assert isinstance(kept, ExceptionGroup)
+        assert [type(error) for error in kept.exceptions] == [OSError]
+        for job in jobs:
+            with pytest.raises(JobCancelledError, match=f"job {job.name!r} was ended by a cancellation that") as caught:
+                job.result()
+            assert isinstance(caught.value.__cause__, asyncio.CancelledError)
+            assert caught.value.job == job.name
+
+    async def test_that_a_request_overtakes_is_the_request_s(self) -> None:
+        """A job that is cancelled while its foreign cancellation is looked at is cancelled, and the queue goes on."""
+        import asyncio
+
+        queue, begun = JobQueue(), asyncio.Event()
+        future = asyncio.get_running_loop().create_future()
+
+        async def waits() -> None:
+            begun.set()
+            await future
+
+        async with hosted(queue):
+            job = await queue.enqueue(waits)
+            await begun.wait()
+            future.cancel()
+            await asyncio.sleep(0)
+            job.cancel()
+            other = await queue.enqueue(nothing)
+
+        assert states(job, other) == ["cancelled", "succeeded"]
 
     async def test_leaves_nothing_in_the_way_of_later_jobs(self) -> None:
         """Asyncio remembers a cancellation in the task; the next job's groups must not stumble over it."""
