@@ -11,7 +11,7 @@ import pytest
 from anyio import current_time
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from job_hosts import hosted, nothing, states, tally, total
+from job_hosts import hosted, nothing, run_one, states, tally, total
 from threads import on_a_thread
 
 from hostkit import Backoff, HostkitError, StoppingToken, ThreadStoppingToken
@@ -92,9 +92,7 @@ class TestNumbers:
         """The shortest timeout ends a run at its first wait."""
         queue = JobQueue(timeout=timeout)
 
-        async with hosted(queue):
-            job = await queue.enqueue(anyio.sleep, 1)
-            await job.wait()
+        job = await run_one(queue, anyio.sleep, 1)
 
         assert isinstance(job.error, TimeoutError)
 
@@ -249,9 +247,7 @@ class TestFunctions:
                 return "called"
 
         queue = JobQueue()
-        async with hosted(queue):
-            job = await queue.enqueue(Callable_())
-            await job.wait()
+        job = await run_one(queue, Callable_())
 
         assert job.result() == "called"
 

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 from anyio import current_time
-from job_hosts import Diary, again, hosted, nothing, of_a_queue, states
+from job_hosts import Diary, again, hosted, nothing, of_a_queue, run_one, states
 from loguru import logger
 from puppet import QUIET, live
 
@@ -503,9 +503,7 @@ class TestMisbehaviour:
             raise BadBaseGroup("group", members)
 
         queue = JobQueue()
-        async with hosted(queue):
-            job = await queue.enqueue(fail)
-            await job.wait()
+        job = await run_one(queue, fail)
 
         assert job.state is JobState.FAILED
         if with_error:

@@ -7,7 +7,7 @@ from functools import partial
 import anyio
 import pytest
 from anyio import current_time
-from job_hosts import ClumsyError, Diary, again, clumsy, hosted, log_lines, states, tally
+from job_hosts import ClumsyError, Diary, again, clumsy, hosted, log_lines, run_one, states, tally
 from puppet import QUIET, live
 
 from hostkit import HostBuilder, StoppingToken
@@ -465,9 +465,7 @@ class TestJob:
         """The result of a failed job is its error, as it was raised: asking again adds nothing to it."""
         queue, diary = JobQueue(), Diary()
 
-        async with hosted(queue):
-            job = await queue.enqueue(diary.fail, "x")
-            await job.wait()
+        job = await run_one(queue, diary.fail, "x")
 
         lengths = []
         for _ in range(3):

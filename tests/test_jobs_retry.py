@@ -6,7 +6,7 @@ from pathlib import Path
 import anyio
 import pytest
 from anyio import current_time
-from job_hosts import Diary, again, hosted, log_lines, nothing, own_task, states, tally
+from job_hosts import Diary, again, hosted, log_lines, nothing, own_task, run_one, states, tally
 
 import hostkit
 from hostkit import Backoff, HostBuilder, HostOptions
@@ -39,9 +39,7 @@ class TestRuns:
                 raise OSError
             return "at last"
 
-        async with hosted(queue):
-            job = await queue.enqueue(flaky)
-            await job.wait()
+        job = await run_one(queue, flaky)
 
         assert runs == [0, 1, 2]
         assert (job.result(), job.error, job.attempts) == ("at last", None, 3)
@@ -62,9 +60,7 @@ class TestRuns:
         """A run that was cut by its timeout is retried like one that failed."""
         queue, diary = JobQueue(timeout=2, retry=again(2, 1)), Diary()
 
-        async with hosted(queue):
-            job = await queue.enqueue(diary.work, "x", 10)
-            await job.wait()
+        job = await run_one(queue, diary.work, "x", 10)
 
         assert diary.times == [0, 3]
         assert isinstance(job.error, TimeoutError)
@@ -92,9 +88,7 @@ class TestRetryAfter:
             runs.append(current_time())
             raise RetryAfterError(timedelta(minutes=1))
 
-        async with hosted(queue):
-            job = await queue.enqueue(limited)
-            await job.wait()
+        job = await run_one(queue, limited)
 
         assert runs == [0, 60, 120]
         assert isinstance(job.error, RetryAfterError)
@@ -125,9 +119,7 @@ class TestErrors:
         """`on` names the errors that are retried, `not_on` those of them that are not."""
         queue, diary = JobQueue(retry=retry), Diary()
 
-        async with hosted(queue):
-            job = await queue.enqueue(diary.fail)
-            await job.wait()
+        job = await run_one(queue, diary.fail)
 
         assert job.attempts == attempts
 
@@ -139,9 +131,7 @@ class TestErrors:
             async with anyio.create_task_group() as group:
                 group.start_soon(Diary().fail)
 
-        async with hosted(queue):
-            job = await queue.enqueue(parent)
-            await job.wait()
+        job = await run_one(queue, parent)
 
         assert isinstance(job.error, ExceptionGroup)
         assert job.attempts == 2
@@ -155,9 +145,7 @@ class TestErrors:
 
         queue = JobQueue(retry=Retry(attempts=5, backoff=broken))
 
-        async with hosted(queue):
-            job = await queue.enqueue(Diary().fail)
-            await job.wait()
+        job = await run_one(queue, Diary().fail)
 
         assert isinstance(job.error, OSError)
         assert job.error.__notes__ == [f"not retried, as its backoff failed: {error.__name__}()"]
@@ -167,9 +155,7 @@ class TestErrors:
         """What a backoff returns is checked."""
         queue = JobQueue(retry=Retry(attempts=5, backoff=lambda _: delay))
 
-        async with hosted(queue):
-            job = await queue.enqueue(Diary().fail)
-            await job.wait()
+        job = await run_one(queue, Diary().fail)
 
         assert job.state is JobState.FAILED
         assert "what the backoff returns must" in job.error.__notes__[0]  # type: ignore[union-attr]

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Iterator
 
 import anyio
 import pytest
-from job_hosts import ClumsyError, Diary, again, hosted, log_lines, states, until
+from job_hosts import ClumsyError, Diary, again, hosted, log_lines, run_one, states, until
 
 from hostkit import StopTimeoutError, ThreadStoppingToken
 from hostkit.jobs import JobQueue, JobState, Retry
@@ -94,9 +94,7 @@ class TestCalls:
         def broken() -> None:
             raise OSError
 
-        async with hosted(queue):
-            job = await queue.enqueue(broken)
-            await job.wait()
+        job = await run_one(queue, broken)
 
         assert job.attempts == 2
         with pytest.raises(OSError) as caught:  # noqa: PT011  # it has no text
@@ -209,9 +207,7 @@ class TestTimeout:
         def patient(stopping_token: ThreadStoppingToken) -> bool:
             return stopping_token.sleep(1000)
 
-        async with hosted(queue):
-            job = await queue.enqueue(patient)
-            await job.wait()
+        job = await run_one(queue, patient)
 
         with pytest.raises(TimeoutError, match=r"job 'patient' took longer than 0.01 s"):
             job.result()

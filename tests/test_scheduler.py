@@ -343,8 +343,7 @@ class TestSteering:
         job.run_now()
         job.run_now()
 
-        async with timed.running():
-            await anyio.sleep(MINUTE)
+        await timed.run_for(MINUTE)
         async with timed.running():
             await anyio.sleep(MINUTE)
             minutes = [at(run) for run in job.history]
@@ -357,8 +356,7 @@ class TestSteering:
         interval = timed.scheduler.add(nothing, Every(minutes=10), run_at_start=True)
         daily = timed.scheduler.add(nothing, Daily("09:05"), run_at_start=True)
 
-        async with timed.running():
-            await anyio.sleep(11 * MINUTE)
+        await timed.run_for(11 * MINUTE)
 
         assert [at(run) for run in interval.history] == [0, 10]
         assert [at(run) for run in daily.history] == [0, 5]
@@ -405,8 +403,7 @@ class TestSteering:
         timed.scheduler.add(once, Every(minutes=1))
         timed.scheduler.add(slow, Every(minutes=1))
 
-        async with timed.running():
-            await anyio.sleep(HOUR)
+        await timed.run_for(HOUR)
 
         assert sorted(ran) == ["once", "slow"]
 
@@ -422,8 +419,7 @@ class TestSteering:
 
         job = timed.scheduler.add(slow, Every(minutes=1))
 
-        async with timed.running():
-            await anyio.sleep(HOUR)
+        await timed.run_for(HOUR)
 
         assert began == [1]
 
@@ -486,8 +482,7 @@ class TestRecords:
         job = timed.scheduler.add(fail, Every(minutes=1))
 
         with log_lines() as lines:
-            async with timed.running():
-                await anyio.sleep(2.5 * MINUTE)
+            await timed.run_for(2.5 * MINUTE)
 
         assert [(run.outcome, repr(run.error), run.duration) for run in job.history] == [
             (Outcome.FAILED, "OSError('no route')", 1)
@@ -522,8 +517,7 @@ class TestRecords:
         timed.scheduler.add(badly, Every(minutes=1))
 
         with log_lines("DEBUG") as lines:
-            async with timed.running(log_level=level):
-                await anyio.sleep(1.5 * MINUTE)
+            await timed.run_for(1.5 * MINUTE, log_level=level)
 
         found = sorted(line.replace(" scheduler:", ":") for line in lines)
         assert len(found) == len(expected)
@@ -563,8 +557,7 @@ class TestLives:
 
         for _ in range(2):
             with pytest.raises(ExceptionGroup):
-                async with timed.running(shutdown_timeout=5):
-                    await anyio.sleep(2.5 * MINUTE)
+                await timed.run_for(2.5 * MINUTE, shutdown_timeout=5)
 
         assert began == [1, 1]
 
@@ -572,12 +565,10 @@ class TestLives:
         """A scheduler that has stopped takes jobs for its next lifecycle."""
         timed = Timed()
 
-        async with timed.running():
-            await anyio.sleep(1)
+        await timed.run_for(1)
         job = timed.scheduler.add(nothing, Every(minutes=1))
         job.run_now()
-        async with timed.running():
-            await anyio.sleep(1.5 * MINUTE)
+        await timed.run_for(1.5 * MINUTE)
 
         assert [run.outcome for run in job.history] == [Outcome.SUCCEEDED] * 2
 

@@ -28,8 +28,7 @@ class TestGrace:
             sync_orders, Every(minutes=1), overlap=Overlap.QUEUE, missed=Missed.SKIP, grace=30, name="sync-orders"
         )
 
-        async with timed.running():
-            await anyio.sleep(13.5 * MINUTE)
+        await timed.run_for(13.5 * MINUTE)
 
         late = [(run.started - run.planned).total_seconds() for run in job.history if run.started]
         assert max(late) <= 30
@@ -66,8 +65,7 @@ class TestGrace:
 
         job = timed.scheduler.add(nothing, Every(minutes=1), when=think, grace=30)
 
-        async with timed.running():
-            await anyio.sleep(3.5 * MINUTE)
+        await timed.run_for(3.5 * MINUTE)
 
         assert told(job.history) == [
             (1, "succeeded", None),
@@ -353,7 +351,6 @@ async def test_any_number_of_threads_is_allowed() -> None:
     timed = Timed(threads=10**30)
     job = timed.scheduler.add(lambda: None, Every(minutes=1))
 
-    async with timed.running():
-        await anyio.sleep(1.5 * MINUTE)
+    await timed.run_for(1.5 * MINUTE)
 
     assert [run.outcome for run in job.history] == [Outcome.SUCCEEDED]

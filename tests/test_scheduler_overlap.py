@@ -62,8 +62,7 @@ async def test_a_run_that_ends_at_the_very_instant_is_over() -> None:
     slow = Slow(timed, 3 * MINUTE)
     timed.scheduler.add(slow, Every(minutes=1))
 
-    async with timed.running():
-        await anyio.sleep(10.5 * MINUTE)
+    await timed.run_for(10.5 * MINUTE)
 
     assert slow.began == [1, 4, 7, 10]
 
@@ -156,8 +155,7 @@ async def test_cancels_one_that_is_being_decided_on() -> None:
 
     job = timed.scheduler.add(Slow(timed), Every(minutes=1), overlap=Overlap.CANCEL_RUNNING, when=is_leader)
 
-    async with timed.running():
-        await anyio.sleep(2.5 * MINUTE)
+    await timed.run_for(2.5 * MINUTE)
 
     assert told(job.history)[0] == (1, "cancelled", "the next run was due")
 

@@ -47,8 +47,7 @@ class TestRunOfAJob:
 
         jobs = [timed.scheduler.add(each, Daily("10:00")) for each in (alone, with_token, on_a_thread, Report())]
 
-        async with timed.running():
-            await anyio.sleep(2 * HOUR)
+        await timed.run_for(2 * HOUR)
 
         assert sorted(name for name, _ in seen) == ["alone", "callable", "on a thread", "with token"]
         assert {run.planned for _, run in seen} == {START.replace(hour=10)}
@@ -65,8 +64,7 @@ class TestRunOfAJob:
         timed.scheduler.add(partial(job, run="mine"), Every(minutes=1))
         timed.scheduler.add(partial(partial(job), "mine too"), Every(minutes=1))
 
-        async with timed.running():
-            await anyio.sleep(1.5 * MINUTE)
+        await timed.run_for(1.5 * MINUTE)
 
         assert sorted(map(str, seen)) == ["mine", "mine too"]
 
@@ -81,8 +79,7 @@ class TestRunOfAJob:
 
         timed.scheduler.add(job, Every(minutes=1), overlap=Overlap.QUEUE)
 
-        async with timed.running():
-            await anyio.sleep(4.2 * MINUTE)
+        await timed.run_for(4.2 * MINUTE)
 
         assert planned == [1, 2, 3]
 
@@ -101,8 +98,7 @@ class TestHook:
         job = timed.scheduler.add(fail, Every(minutes=1))
         timed.scheduler.add(nothing, Every(minutes=1))
 
-        async with timed.running():
-            await anyio.sleep(2.5 * MINUTE)
+        await timed.run_for(2.5 * MINUTE)
 
         assert failed == list(job.history)
         assert [(run.scheduled_job.name, repr(run.error)) for run in failed] == [("fail", "OSError('no route')")] * 2
@@ -118,8 +114,7 @@ class TestHook:
         timed = Timed(on_failed=report)
         timed.scheduler.add(fail, Every(minutes=1))
 
-        async with timed.running():
-            await anyio.sleep(1.5 * MINUTE)
+        await timed.run_for(1.5 * MINUTE)
 
         assert done == [3]
 
@@ -137,8 +132,7 @@ class TestHook:
         timed.scheduler.add(fail, Every(minutes=1))
 
         with log_lines() as lines, pytest.raises(ExceptionGroup):
-            async with timed.running(shutdown_timeout=30):
-                await anyio.sleep(1.5 * MINUTE)
+            await timed.run_for(1.5 * MINUTE, shutdown_timeout=30)
 
         assert cancelled == [2]
         assert lines[1:] == [
@@ -155,8 +149,7 @@ class TestHook:
         job = timed.scheduler.add(fail, Every(minutes=1), name="job")
 
         with log_lines() as lines:
-            async with timed.running():
-                await anyio.sleep(2.5 * MINUTE)
+            await timed.run_for(2.5 * MINUTE)
 
         assert len(job.history) == 2
         assert lines[1] == "ERROR scheduler: on_failed of job job failed: LookupError()"
@@ -181,8 +174,7 @@ class TestHook:
         job = timed.scheduler.add(fail, Every(minutes=1), name="job")
 
         with log_lines() as lines:
-            async with timed.running():
-                await anyio.sleep(2.5 * MINUTE)
+            await timed.run_for(2.5 * MINUTE)
 
         assert len(job.history) == 2
         assert lines[1::2] == ["ERROR scheduler: on_failed of job job failed: CancelledError()"] * 2
@@ -275,11 +267,11 @@ async def test_a_listener_that_comes_later_hears_what_ends_then() -> None:
     async def slow() -> None:
         await anyio.sleep(90)
 
-    timed.scheduler.add(slow, Every(minutes=1))
+    timed.scheduler.add(slow, Every(minutes=2))
     heard: list[HostEvent] = []
 
     async with timed.running() as host:
-        await anyio.sleep(1.5 * MINUTE)
+        await anyio.sleep(2.5 * MINUTE)
         host.on_event(heard.append)
         await anyio.sleep(1.1 * MINUTE)
 
@@ -458,8 +450,7 @@ class TestLines:
         timed.scheduler.add(slow, Every(seconds=1), name="slow")
 
         with log_lines() as lines:
-            async with timed.running():
-                await anyio.sleep(3 * MINUTE + 0.5)
+            await timed.run_for(3 * MINUTE + 0.5)
 
         assert lines == [
             "INFO scheduler: job slow skipped: still running",
@@ -493,8 +484,7 @@ class TestLines:
 
         with log_lines() as lines:
             for _ in range(2):
-                async with timed.running():
-                    await anyio.sleep(30)
+                await timed.run_for(30)
 
         assert lines == ["INFO scheduler: job job skipped: paused"] * 2
 
@@ -512,8 +502,7 @@ class TestLines:
         timed.scheduler.add(job, Every(hours=2))
 
         with log_lines("DEBUG") as lines:
-            async with timed.running(log_level="DEBUG"):
-                await anyio.sleep(3.5 * HOUR)
+            await timed.run_for(3.5 * HOUR, log_level="DEBUG")
 
         assert lines == [f"DEBUG scheduler: job job succeeded after {text}"]
 
@@ -528,8 +517,7 @@ class TestLines:
 
         timed.scheduler.add(fail, Daily("10:00", tz="Europe/Berlin"))
         sink = logger.add(keep, level="DEBUG")
-        async with timed.running():
-            await anyio.sleep(DAY)
+        await timed.run_for(DAY)
         logger.remove(sink)
 
         assert extras == [
@@ -565,8 +553,7 @@ async def test_an_error_that_misbehaves_ends_nothing(kind: type[Exception], caps
 
     job = timed.scheduler.add(misbehave, Every(minutes=1))
 
-    async with timed.running():
-        await anyio.sleep(3.5 * MINUTE)
+    await timed.run_for(3.5 * MINUTE)
 
     assert [run.outcome for run in job.history] == [Outcome.FAILED] * 3
     assert capsys.readouterr() is not None
@@ -587,8 +574,7 @@ async def test_a_sink_that_raises_ends_nothing() -> None:
     beside = timed.scheduler.add(slow, Every(minutes=1), name="slow")
     sink = logger.add(broken, catch=False)
     try:
-        async with timed.running():
-            await anyio.sleep(3.5 * MINUTE)
+        await timed.run_for(3.5 * MINUTE)
     finally:
         logger.remove(sink)
 

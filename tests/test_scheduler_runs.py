@@ -114,8 +114,7 @@ async def test_jobs_may_use_all_that_belongs_to_a_task() -> None:
     for number in range(3):
         timed.scheduler.add(job, Every(minutes=1), name=str(number))
 
-    async with timed.running():
-        await anyio.sleep(1.5 * MINUTE)
+    await timed.run_for(1.5 * MINUTE)
 
     assert done == ["64"] * 3
 
@@ -184,8 +183,7 @@ async def test_names_the_job_that_goes_on_after_the_stop() -> None:
     timed.scheduler.add(stubborn, Every(minutes=1))
 
     with log_lines() as lines:
-        async with timed.running():
-            await anyio.sleep(1.5 * MINUTE)
+        await timed.run_for(1.5 * MINUTE)
 
     assert len(lines) == 2
     assert lines[0] == "ERROR scheduler: on_stop callback of job stubborn failed: OSError()"
@@ -203,8 +201,7 @@ class TestThreads:
 
         timed.scheduler.add(job, Every(minutes=1))
 
-        async with timed.running():
-            await anyio.sleep(3.5 * MINUTE)
+        await timed.run_for(3.5 * MINUTE)
 
         assert len(threads) == 3
         assert threading.current_thread() not in threads
@@ -227,8 +224,7 @@ class TestThreads:
 
         jobs = [timed.scheduler.add(job, Every(minutes=1)) for job in (returns, fails)]
 
-        async with timed.running():
-            await anyio.sleep(1.9 * MINUTE)
+        await timed.run_for(1.9 * MINUTE)
 
         runs = [(run.outcome, run.duration, repr(run.error)) for job in jobs for run in job.history]
         assert runs == [(Outcome.FAILED, 30, "OSError()"), (Outcome.FAILED, 0, "OSError()")]
@@ -333,8 +329,7 @@ class TestTimeout:
         job = timed.scheduler.add(slow, Every(minutes=1), timeout=20, name="job")
 
         with log_lines() as lines:
-            async with timed.running():
-                await anyio.sleep(2.5 * MINUTE)
+            await timed.run_for(2.5 * MINUTE)
 
         assert [(at(run), run.duration, run.reason) for run in job.history] == [
             (1, 20, "timed out after 20 s"),
@@ -394,8 +389,7 @@ class TestTimeout:
         timed = Timed()
         job = timed.scheduler.add(function, Every(minutes=1), timeout=20)
 
-        async with timed.running():
-            await anyio.sleep(1.5 * MINUTE)
+        await timed.run_for(1.5 * MINUTE)
 
         assert told(job.history) == [(1, "succeeded", None)]
 
@@ -412,8 +406,7 @@ class TestTimeout:
 
         scheduled = timed.scheduler.add(job, Every(minutes=1), timeout=HOUR)
 
-        async with timed.running(shutdown_timeout=20):
-            await anyio.sleep(1.5 * MINUTE)
+        await timed.run_for(1.5 * MINUTE, shutdown_timeout=20)
 
         assert [(run.reason, repr(run.error)) for run in scheduled.history] == [(None, "TimeoutError('its own')")]
         assert left == [20]
@@ -439,8 +432,7 @@ class TestWhen:
         scheduled = timed.scheduler.add(job, Every(minutes=1), when=odd_later if asynchronous else odd, name="job")
 
         with log_lines() as lines:
-            async with timed.running():
-                await anyio.sleep(3.5 * MINUTE)
+            await timed.run_for(3.5 * MINUTE)
 
         assert ran == [1, 3]
         assert told(scheduled.history)[1] == (2, "skipped", "when() said no")
@@ -457,8 +449,7 @@ class TestWhen:
 
         job = timed.scheduler.add(lambda_sleep(1), Every(minutes=1), when=fail)
 
-        async with timed.running():
-            await anyio.sleep(1.5 * MINUTE)
+        await timed.run_for(1.5 * MINUTE)
 
         [run] = job.history
         assert (run.outcome, run.reason, repr(run.error)) == (Outcome.FAILED, "when() failed", "OSError()")
@@ -497,8 +488,7 @@ class TestCancellations:
         job = timed.scheduler.add(function, Every(minutes=1))
         beside = timed.scheduler.add(other, Every(minutes=1))
 
-        async with timed.running():
-            await anyio.sleep(2.5 * MINUTE)
+        await timed.run_for(2.5 * MINUTE)
 
         assert [(run.outcome, run.reason) for run in job.history] == [
             (Outcome.FAILED, "cancelled, but not by hostkit")
@@ -540,8 +530,7 @@ class TestCancellations:
         scheduled = timed.scheduler.add(job, Every(minutes=1))
         beside = timed.scheduler.add(lambda_sleep(1), Every(minutes=1))
 
-        async with timed.running():
-            await anyio.sleep(3.5 * MINUTE)
+        await timed.run_for(3.5 * MINUTE)
 
         assert [run.outcome for run in scheduled.history] == [Outcome.SUCCEEDED] * 3
         assert [run.outcome for run in beside.history] == [Outcome.SUCCEEDED] * 3
@@ -559,8 +548,7 @@ class TestCancellations:
 
         scheduled = timed.scheduler.add(job, Every(minutes=1), overlap=Overlap.CANCEL_RUNNING)
 
-        async with timed.running():
-            await anyio.sleep(2.5 * MINUTE)
+        await timed.run_for(2.5 * MINUTE)
 
         assert runs == [1, 1, 2]
         assert [run.outcome for run in scheduled.history] == [Outcome.SUCCEEDED] * 3
@@ -580,8 +568,7 @@ class TestCancellations:
 
         scheduled = timed.scheduler.add(job, Every(minutes=1), overlap=Overlap.CANCEL_RUNNING)
 
-        async with timed.running(shutdown_timeout=1):
-            await anyio.sleep(2.5 * MINUTE)
+        await timed.run_for(2.5 * MINUTE, shutdown_timeout=1)
 
         run, other = scheduled.history
         assert other.outcome == Outcome.SUCCEEDED
@@ -651,8 +638,7 @@ class TestReuse:
         for number in range(100):
             timed.scheduler.add(job, Every(minutes=1), name=str(number))
 
-        async with timed.running():
-            await anyio.sleep(3.5 * MINUTE)
+        await timed.run_for(3.5 * MINUTE)
 
         assert len(tasks) == 300
         assert len(set(tasks)) == 1

@@ -32,8 +32,7 @@ async def test_what_runs_is_finished_and_nothing_begins() -> None:
 
     job = timed.scheduler.add(slow, Every(minutes=1), overlap=Overlap.QUEUE)
 
-    async with timed.running():
-        await anyio.sleep(2.5 * MINUTE)
+    await timed.run_for(2.5 * MINUTE)
 
     assert ended == [11]
     assert told(job.history) == [(1, "succeeded", None), (2, "skipped", "the scheduler is stopping")]
@@ -57,8 +56,7 @@ async def test_what_is_asked_for_during_the_stop_does_not_begin() -> None:
         timed.scheduler.add(other, Every(seconds=1), run_at_start=True, name="new")
         await anyio.sleep(5)
 
-    async with timed.running():
-        await anyio.sleep(1.5 * MINUTE)
+    await timed.run_for(1.5 * MINUTE)
 
     assert ran == []
     assert [run.reason for run in late.history] == ["the scheduler is stopping"]
@@ -121,8 +119,7 @@ async def test_a_run_that_was_being_decided_on_at_the_stop_does_not_begin() -> N
     other = timed.scheduler.add(report, Every(hours=1), name="other")
     job = timed.scheduler.add(report, Every(minutes=1), when=is_leader)
 
-    async with timed.running():
-        await anyio.sleep(1.5 * MINUTE)
+    await timed.run_for(1.5 * MINUTE)
 
     assert ran == []
     assert told(job.history) == [(1, "skipped", "the scheduler is stopping")]
@@ -168,8 +165,7 @@ async def test_what_does_not_end_is_cancelled_and_named() -> None:
     job = timed.scheduler.add(endless, Every(minutes=1), name="endless")
 
     with log_lines() as lines, pytest.raises(HostFailedError) as caught:
-        async with timed.running(shutdown_timeout=30):
-            await anyio.sleep(1.5 * MINUTE)
+        await timed.run_for(1.5 * MINUTE, shutdown_timeout=30)
 
     assert stopped == [2]
     assert [type(error) for error in caught.value.exceptions] == [StopTimeoutError]

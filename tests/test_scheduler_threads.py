@@ -23,8 +23,7 @@ async def test_a_sync_job_may_have_another_one_run() -> None:
     ticks = timed.scheduler.add(nothing, Every(seconds=61), name="ticks")
     collect = timed.scheduler.add(lambda: report.run_now(), Every(minutes=1), name="collect")  # noqa: PLW0108
 
-    async with timed.running():
-        await anyio.sleep(5.5 * MINUTE)
+    await timed.run_for(5.5 * MINUTE)
 
     assert [run.outcome for run in collect.history] == [Outcome.SUCCEEDED] * 5
     assert [run.outcome for run in report.history] == [Outcome.SUCCEEDED] * 5
@@ -125,8 +124,7 @@ async def test_a_run_that_is_asked_for_when_the_loop_has_ended_is_done_at_the_ne
     job.run_now()
     registry._engine = None  # type: ignore[attr-defined]
 
-    async with timed.running():
-        await anyio.sleep(MINUTE)
+    await timed.run_for(MINUTE)
 
     assert [run.outcome for run in job.history] == [Outcome.SUCCEEDED]
 

@@ -44,8 +44,7 @@ class TestIntervals:
         ticks = Ticks(timed)
         timed.scheduler.add(ticks, Every(minutes=5))
 
-        async with timed.running():
-            await anyio.sleep(16 * MINUTE)
+        await timed.run_for(16 * MINUTE)
 
         assert ticks.minutes == [5, 10, 15]
 
@@ -61,8 +60,7 @@ class TestIntervals:
 
         timed.scheduler.add(job, Every(minutes=7, seconds=0.1))
 
-        async with timed.running():
-            await anyio.sleep(days * DAY)
+        await timed.run_for(days * DAY)
 
         count = len(ticks.minutes)
         assert count == int(days * DAY / 420.1)
@@ -461,8 +459,7 @@ class TestCalendars:
         ticks = Ticks(timed)
         timed.scheduler.add(ticks, Daily("02:30", "03:30", tz="Europe/Berlin"))
 
-        async with timed.running():
-            await anyio.sleep(5 * HOUR)
+        await timed.run_for(5 * HOUR)
 
         assert ticks.minutes == [60, 180]  # 02:30 in summer time, 03:30 in winter time
 
@@ -519,8 +516,7 @@ async def test_waits_a_millisecond_at_least() -> None:
     timed.scheduler.add(ticks, Every(0.0101))
     timed.scheduler.add(ticks, Every(0.0105))
 
-    async with timed.running():
-        await anyio.sleep(0.0125)
+    await timed.run_for(0.0125)
 
     assert [minute * MINUTE for minute in ticks.minutes] == pytest.approx([0.0101, 0.0111])
 

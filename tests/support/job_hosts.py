@@ -41,6 +41,14 @@ def hosted(queue: JobQueue, *later: HostedService, **options: object) -> Host:
     return builder.build()
 
 
+async def run_one(queue: JobQueue, function: Callable[..., object], *args: object) -> Job[object]:
+    """Return a job of a host's queue when it has ended, and the host as well."""
+    async with hosted(queue):
+        job = await queue.enqueue(function, *args)
+        await job.wait()
+    return job
+
+
 def of_a_queue(record: "Record") -> bool:
     """Return whether a line of the log is a queue's."""
     return "queue" in record["extra"]

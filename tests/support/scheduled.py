@@ -45,6 +45,11 @@ class Timed:
         async with host:
             yield host
 
+    async def run_for(self, seconds: float, **options: object) -> None:
+        """Run it in a host for so long, and stop it."""
+        async with self.running(**options):
+            await anyio.sleep(seconds)
+
 
 def hosted(scheduler: Scheduler, **options: object) -> Host:
     """Return a host with nothing but *scheduler*."""
