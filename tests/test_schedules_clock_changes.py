@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -72,12 +71,6 @@ def changes(tz: str) -> Iterator[datetime]:
         instant += half_day
 
 
-@cache
-def around_changes(tz: str) -> list[tuple[datetime, datetime]]:
-    """Return a start and an end round each clock change."""
-    return [(change - BEFORE, change + BEHIND) for change in changes(tz)]
-
-
 def walk(tz: str, start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
     """Look at the clock every five minutes: the instants and what it shows."""
     zone = ZoneInfo(tz)
@@ -111,52 +104,20 @@ def runs_between(schedule: Schedule, start: datetime, end: datetime) -> list[dat
     return runs
 
 
-@cache
-def cron_runs(expression: str, tz: str, start: datetime, end: datetime) -> list[datetime]:
-    """Return the runs of a cron expression, in UTC."""
-    return runs_between(Cron(expression, tz=tz), start, end)
-
-
 @pytest.mark.parametrize("tz", EACH_ZONE)
 def test_does_what_a_walk_by_the_clock_does(tz: str) -> None:
     """Round every clock change a schedule runs exactly when Debian's cron would have."""
-    assert len(around_changes(tz)) >= 23
+    found = [(change - BEFORE, change + BEHIND) for change in changes(tz)]
+    assert len(found) >= 23
 
-    for start, end in around_changes(tz):
+    for start, end in found:
         looks = walk(tz, start, end)
         for expression, pattern in (FIXED | SHOWN).items():
             wanted = brute_force(looks, pattern, fixed=expression in FIXED)
 
-            assert cron_runs(expression, tz, start, end) == wanted, (expression, start)
+            assert runs_between(Cron(expression, tz=tz), start, end) == wanted, (expression, start)
             if expression in WITHOUT_CRON:
                 assert runs_between(WITHOUT_CRON[expression](tz), start, end) == wanted, (expression, start)
-
-
-@pytest.mark.parametrize("tz", EACH_ZONE)
-def test_does_what_cronsim_does_but_for_its_two_faults(tz: str) -> None:
-    """`Cron` and cronsim agree at all clock changes but Lord Howe's, and but for a midnight that does not exist."""
-    differences: dict[str, int] = {}
-
-    for start, end in around_changes(tz):
-        for expression in FIXED | SHOWN:
-            runs = [each.astimezone(UTC) for each in _cronsim_between(expression, tz, start, end)]
-            if cron_runs(expression, tz, start, end) != runs:
-                differences[expression] = differences.get(expression, 0) + 1
-
-    assert differences == {
-        "Africa/Cairo": {"*/15 0 * * fri": 12},
-        "Australia/Lord_Howe": {"30 * * * *": 24, "0 */2 * * *": 12, "*/20 2 * * *": 12},
-    }.get(tz, {})
-
-
-def _cronsim_between(expression: str, tz: str, start: datetime, end: datetime) -> Iterator[datetime]:
-    # Collected, but not run, where there are no extras.
-    from cronsim import CronSim
-
-    for run in CronSim(expression, (start - timedelta(seconds=1)).astimezone(ZoneInfo(tz))):
-        if run.astimezone(UTC) >= end:
-            return
-        yield run
 
 
 @pytest.mark.parametrize(
