@@ -196,17 +196,6 @@ class TestOnFailed:
             "on_failed was cancelled, and has not heard of 2 x fail (numbers 3, 4)"
         ]
 
-    def test_must_be_a_function(self) -> None:
-        """Anything else is refused where it is given, and so is a function with a yield, of which nothing would run."""
-
-        def generate(_: object) -> Iterator[None]:
-            yield
-
-        with pytest.raises(TypeError, match="on_failed takes a function, got 3"):
-            JobQueue(on_failed=3)  # type: ignore[arg-type]
-        with pytest.raises(TypeError, match="on_failed must not have a yield"):
-            JobQueue(on_failed=generate)
-
 
 class TestEvents:
     async def test_reach_the_listeners_of_the_host(self) -> None:

@@ -2,6 +2,7 @@
 
 import contextvars
 import math
+from collections.abc import Iterator
 from functools import partial
 
 import anyio
@@ -57,14 +58,6 @@ class TestRunning:
         assert job.started_at == began + 1
         assert job.ended_at == began + 2
         assert job.due_at is None
-
-    async def test_numbers_jobs_as_it_accepts_them(self) -> None:
-        """Jobs have numbers, from 1, in the order in which they were accepted."""
-        queue = JobQueue()
-
-        jobs = [queue.enqueue_nowait(add, 1, n) for n in range(3)]
-
-        assert [job.id for job in jobs] == [1, 2, 3]
 
     async def test_runs_jobs_in_the_order_in_which_they_came(self) -> None:
         """First come, first served."""
@@ -680,6 +673,11 @@ def test_ends_with_an_event_loop_that_is_dropped() -> None:
     assert tally(queue) == {"waiting": 1}
 
 
+def generate(_: object) -> Iterator[None]:
+    """Be no hook: nothing of it would run."""
+    yield
+
+
 class TestOptions:
     @pytest.mark.parametrize(
         ("options", "error", "complaint"),
@@ -693,6 +691,8 @@ class TestOptions:
             ({"timeout": 0}, ValueError, "timeout must be more than 0 seconds"),
             ({"timeout": "x"}, TypeError, "timeout must be seconds"),
             ({"on_lost": 3}, TypeError, "on_lost takes a function, got 3"),
+            ({"on_failed": 3}, TypeError, "on_failed takes a function, got 3"),
+            ({"on_failed": generate}, TypeError, "on_failed must not have a yield"),
             ({"drain": "no"}, TypeError, "drain must be true or false, got 'no'"),
             ({"now": 3}, TypeError, r"JobQueue\(now=...\) takes a function, got 3"),
         ],

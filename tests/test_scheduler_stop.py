@@ -63,27 +63,6 @@ async def test_what_is_asked_for_during_the_stop_does_not_begin() -> None:
     assert [run.reason for run in timed.scheduler.jobs["new"].history] == ["the scheduler is stopping"]
 
 
-async def test_what_has_not_begun_yet_does_not_begin() -> None:
-    """Runs that were due just before the stop, and have not got their turn, are left out."""
-    timed = Timed()
-    ran: list[int] = []
-
-    async def job() -> None:
-        ran.append(1)
-
-    jobs = [timed.scheduler.add(job, Every(minutes=1), name=str(number)) for number in range(3)]
-
-    async with timed.running() as host:
-        await anyio.sleep(MINUTE / 2)
-        for each in jobs:
-            each.run_now()
-        host.lifetime.request_stop()
-
-    outcomes = {str(run.outcome) for each in jobs for run in each.history}
-    assert len(ran) in (0, 3)
-    assert outcomes == {"skipped"} if not ran else {"succeeded"}
-
-
 async def test_nothing_begins_once_a_token_says_that_the_stop_has_come() -> None:
     """Of many runs that are due together, those whose turn comes after the stop are left out; their records say why."""
     timed = Timed()

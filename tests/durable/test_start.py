@@ -160,14 +160,6 @@ async def test_of_many_at_once_one_applies_the_schema(any_server: Server) -> Non
     assert sorted(applied) == [False, False, False, True]
 
 
-async def test_the_schema_may_be_applied_through_an_open_app(server: Server) -> None:
-    """An app that is open already will do."""
-    app = app_on(server.new_database())
-    async with app.open_async():
-        assert await apply_schema(app)
-        assert await app.check_connection_async()
-
-
 async def test_the_first_failure_of_the_engine_is_one_of_the_start(database: Database) -> None:
     """A worker that cannot register fails the start: the service is ready when the database knows it."""
     database.execute(
