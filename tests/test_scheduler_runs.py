@@ -13,7 +13,6 @@ import anyio
 import pytest
 from anyio import to_thread
 from anyio.lowlevel import checkpoint
-from job_hosts import own_task
 from puppet import live
 from scheduled import DAY, HOUR, MINUTE, Timed, at, block, hosted, log_lines, told
 
@@ -494,46 +493,6 @@ class TestCancellations:
             (Outcome.FAILED, "cancelled, but not by hostkit")
         ] * 2
         assert [run.outcome for run in beside.history] == [Outcome.SUCCEEDED] * 2
-
-    async def test_a_task_that_somebody_keeps_is_not_the_scheduler(self, anyio_backend_name: str) -> None:
-        """Who keeps the task in which a job ran, and cancels it later, does not cancel the scheduler."""
-        if anyio_backend_name == "trio":
-            return
-        import asyncio
-
-        timed = Timed()
-        kept: list[asyncio.Task[object]] = []
-
-        async def job() -> None:
-            kept.append(own_task())
-
-        scheduled = timed.scheduler.add(job, Every(minutes=1))
-
-        async with timed.running():
-            await anyio.sleep(1.5 * MINUTE)
-            kept[0].cancel()
-            await anyio.sleep(2 * MINUTE)
-
-        assert [run.outcome for run in scheduled.history] == [Outcome.SUCCEEDED] * 3
-        assert kept[1] is kept[2] is not kept[0]
-
-    async def test_a_job_that_cancels_its_own_task_harms_nobody(self, anyio_backend_name: str) -> None:
-        """A native cancellation that a job leaves to its task ends that task; the next job has another one."""
-        if anyio_backend_name == "trio":
-            return
-        timed = Timed()
-
-        async def job() -> None:
-            own_task().cancel()
-            block(1)  # its turn is over: the task lets others go first
-
-        scheduled = timed.scheduler.add(job, Every(minutes=1))
-        beside = timed.scheduler.add(lambda_sleep(1), Every(minutes=1))
-
-        await timed.run_for(3.5 * MINUTE)
-
-        assert [run.outcome for run in scheduled.history] == [Outcome.SUCCEEDED] * 3
-        assert [run.outcome for run in beside.history] == [Outcome.SUCCEEDED] * 3
 
     async def test_a_job_may_have_itself_cancelled(self) -> None:
         """A job that asks for its own next run is cancelled for it, and the scheduler goes on."""
