@@ -125,7 +125,7 @@ class TestRunning:
         assert diary.names == ["parent", "child"]
 
     async def test_gives_others_a_turn(self) -> None:
-        """Jobs that never wait hold nobody up: however many are ready, other tasks get their turn."""
+        """Jobs that never wait hold nobody up: however many are ready, others get their turn, after some of them."""
         queue = JobQueue(concurrency=1)
         ready_at_others_turn: list[int] = []
 
@@ -140,7 +140,7 @@ class TestRunning:
             group.start_soon(other)
             await queue.join()
 
-        assert 0 < ready_at_others_turn[0] < 2000
+        assert 0 < ready_at_others_turn[0] < 1900
 
     async def test_a_failing_job_is_nobody_elses_failure(self) -> None:
         """What a job raises is kept with it, and neither the queue nor the host minds."""
