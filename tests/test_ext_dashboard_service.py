@@ -130,6 +130,22 @@ class TestLife:
         assert '{"reason": "signal SIGTERM", "exit_code": 0}' in end
         assert host.lifetime.exit_code == 0
 
+    async def test_tells_it_also_from_among_the_services_of_a_step(self) -> None:
+        """The others of its step are waited for as well, and keep nothing from the pages."""
+        server = Server()
+        builder = HostBuilder(QUIET)
+        server.dashboard = Dashboard(builder, port=0)
+        builder.add_services(Puppet(), server.dashboard)
+
+        async with builder.build() as host:
+            stream = await server.open("/events")
+            await read_until(stream, "event: status")
+            host.lifetime.request_stop("signal SIGTERM")
+            async with stream:
+                end = "".join([part.decode() async for part in stream])
+
+        assert '{"reason": "signal SIGTERM", "exit_code": 0}' in end
+
     @pytest.mark.parametrize("deaf", [False, True])
     async def test_tells_it_also_after_a_stop_that_took_too_long(self, *, deaf: bool) -> None:
         """Unless a service ignores its cancellation: then the end is not there yet, and how it will be is not known."""

@@ -131,9 +131,9 @@ class Dashboard(BackgroundService):
     def _end_streams(self) -> None:
         host = self._source if isinstance(self._source, Host) else self._source.host
         assert host is not None  # it runs
-        waiting = host.status(services=False).waiting_for
-        # A service that ignores its cancellation is still there, and how the host ends is not known.
-        if not waiting or host.services[waiting[0]] is self:
+        status = host.status(services=False)
+        # Where all are cancelled, one before this that ignores it is still there: how the host ends is not known.
+        if status.seconds_to_cancel != 0 or host.services[status.waiting_for[0]] is self:
             self._app.viewers.end(host.lifetime.stop_reason, host.lifetime.exit_code)
 
 
