@@ -146,6 +146,26 @@ class TestLife:
 
         assert '{"reason": "signal SIGTERM", "exit_code": 0}' in end
 
+    async def test_its_own_restart_is_no_end_of_the_host(self) -> None:
+        """Streams end, and those that come back are not told that the host has ended."""
+        server = Server()
+        server.builder.add_service(Puppet(), name="only")
+
+        async with server.build() as host:
+            stream = await server.open("/events")
+            begin = await read_until(stream, "event: status")
+            await host.restart("dashboard")
+            async with stream:
+                end = "".join([part.decode() async for part in stream])
+            async with await server.open("/events") as again:
+                await read_until(again, "event: status")
+                host.lifetime.request_stop("signal SIGTERM")
+                rest = "".join([part.decode() async for part in again])
+
+        assert "event: end" not in begin + end
+        assert rest.count("event: end") == 1
+        assert '{"reason": "signal SIGTERM", "exit_code": 0}' in rest
+
     @pytest.mark.parametrize("deaf", [False, True])
     async def test_tells_it_also_after_a_stop_that_took_too_long(self, *, deaf: bool) -> None:
         """Unless a service ignores its cancellation: then the end is not there yet, and how it will be is not known."""

@@ -112,6 +112,7 @@ class Dashboard(BackgroundService):
 
     async def start(self) -> None:
         """Listen; it is for the host to call."""
+        self._app.viewers.begin()
         await self._server.start()
 
     async def execute(self, stopping_token: StoppingToken) -> None:

@@ -132,9 +132,13 @@ class Viewers:
             self._end = json.dumps({"reason": event.reason, "exit_code": event.exit_code})
         self._wake()
 
+    def begin(self) -> None:
+        """Admit streams: the server starts, perhaps anew while the host goes on."""
+        self._end = None
+
     def end(self, reason: str | None, exit_code: int) -> None:
-        """End all streams: the server stops."""
-        self._end = json.dumps({"reason": reason, "exit_code": exit_code})
+        """End all streams: the server stops. Without a *reason* the host goes on, and pages are to come back."""
+        self._end = "" if reason is None else json.dumps({"reason": reason, "exit_code": exit_code})
         self._wake()
 
     async def wait_ended(self) -> None:
@@ -212,7 +216,7 @@ class Viewers:
                 message, sent_version = self._status_event(latest[0]), self._version
             elif now - sent_at >= PULSE:
                 message = b"event: pulse\ndata:\n\n"
-            if ended is not None:
+            if ended:
                 message += f"event: end\ndata: {ended}\n\n".encode()
             if ended is not None or now >= closes_at:
                 await _send(send, message + b"retry: 200\n\n", more=False)
