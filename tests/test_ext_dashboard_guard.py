@@ -246,7 +246,7 @@ class TestHostHeader:
         with pytest.raises(TypeError, match=r"hosts must be a collection of names, got 'ops\.example'"):
             dashboard_app(HostBuilder(QUIET), hosts="ops.example")
 
-    @pytest.mark.parametrize("name", ["ops.example:9000", "[::1]:9000", "::1"])
+    @pytest.mark.parametrize("name", ["ops.example:9000", "[::1]:9000", "::1", "fe80::a"])
     def test_names_have_no_port(self, name: str) -> None:
         """One that has is refused at its line: no request would ever come by it."""
         with pytest.raises(ValueError, match="hosts are names without a port, IPv6 addresses in brackets") as caught:

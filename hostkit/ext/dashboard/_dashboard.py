@@ -174,7 +174,7 @@ def _guard(token: str | None, hosts: Collection[str], *, actions: bool) -> Guard
         message = f"hosts must be a collection of names, got {hosts!r}"
         raise TypeError(message)
     for name in hosts:
-        if ":" in name and name.rpartition(":")[2].isdecimal():  # it would never be met
+        if ":" in name and not name.endswith("]"):  # it would never be met
             message = f"hosts are names without a port, IPv6 addresses in brackets, got {name!r}"
             raise ValueError(message)
     return Guard(token, hosts, actions=actions)
