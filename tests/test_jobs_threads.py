@@ -209,7 +209,7 @@ class TestTimeout:
 
         job = await run_one(queue, patient)
 
-        with pytest.raises(TimeoutError, match=r"job 'patient' took longer than 0.01 s"):
+        with pytest.raises(TimeoutError, match=r"job 'patient' took longer than 0.01 s, at .+:\d+ in .+patient"):
             job.result()
 
 

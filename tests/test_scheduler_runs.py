@@ -299,7 +299,7 @@ class TestThreads:
             "ERROR scheduler: job job has not returned within its timeout of 0.01 s; it goes on in its thread, "
             f"at {__file__}:"
         )
-        assert lines[2].endswith("s: timed out after 10 ms: TimeoutError(\"job 'job' took longer than 0.01 s\")")
+        assert f"s: timed out after 10 ms: TimeoutError(\"job 'job' took longer than 0.01 s, at {__file__}:" in lines[2]
 
     @pytest.mark.real_time
     async def test_a_late_thread_is_reported_to_whom_it_concerns(self) -> None:

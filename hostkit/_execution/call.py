@@ -128,7 +128,7 @@ class Call:
     async def _on_thread(self, work: Callable[[], object]) -> object:
         thread = self._thread = DaemonThread(work, self._name, self._release, self._pool)
         thread.start()
-        timeout, left, late = self._timeout, None, False
+        timeout, left, late, line = self._timeout, None, False, None
         try:
             if timeout is not None:
                 began = anyio.current_time()
@@ -138,7 +138,8 @@ class Call:
                 late = not thread.returned
             if late:
                 # It cannot be ended, only asked; another run beside it would be worse than to wait for it.
-                self._owner.on_late(thread.line())
+                line = thread.line()
+                self._owner.on_late(line)
                 self._request_stop()
             result = await thread.wait()
         finally:
@@ -148,7 +149,7 @@ class Call:
         if isawaitable(result):
             result = await self._within_timeout(lambda: result, left)
         if late:
-            raise self._timeout_error(None)
+            raise self._timeout_error(line)
         return result
 
     async def _within_timeout(self, work: Callable[[], object], seconds: float | None) -> object:
