@@ -444,8 +444,8 @@ class TestCalendars:
         async with timed.running():
             await anyio.sleep(2 * HOUR)
             for _ in range(9):
-                block(23.5 * HOUR)
-                await anyio.sleep(HOUR / 2)
+                block(22.5 * HOUR)
+                await anyio.sleep(1.5 * HOUR)
             planned = {f"{run.planned:%H:%M:%S}" for run in job.history}
 
         assert planned == {"10:00:00"}
