@@ -116,12 +116,19 @@ async def test_what_could_not_be_written_down_runs_again(database: Database) -> 
 @pytest.mark.parametrize("patience", [30, 0.05])
 async def test_a_stop_while_the_database_is_away_is_bounded(database: Database, patience: float) -> None:
     """Jobs that cannot be given back are a failure that names them, however long the pool would wait."""
-    jobs = Jobs(database, timeout=patience)
+    app = database.app(timeout=patience)
+    began = asyncio.Event()
+
+    @app.task(name="wait")
+    async def wait() -> None:
+        began.set()
+        await asyncio.Event().wait()
+
     options = HostOptions(log_level="ERROR", shutdown_timeout=3, cancellation_timeout=3)
     with pytest.raises(HostFailedError) as caught, ExitStack() as stack:
-        async with hosted(jobs.worker(backoff=SOON), options=options):
+        async with hosted(ProcrastinateWorker(app, **QUICK, backoff=SOON), options=options):
             database.defer("wait")
-            await until(lambda: jobs.began)
+            await began.wait()
             stack.enter_context(database.away())
 
     (error,) = caught.value.exceptions
