@@ -247,6 +247,7 @@ class Silencer:
         self._target = psycopg.conninfo.conninfo_to_dict(database.uri)
         self._open = [asyncio.Event()]
         self._open[-1].set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> str:
         """Return the address of the database behind it."""
@@ -258,6 +259,7 @@ class Silencer:
         for each in self._open:
             each.set()
         self._server.close()
+        await asyncio.gather(*self._tasks)
         await self._server.wait_closed()
 
     def silence(self) -> None:
@@ -267,17 +269,24 @@ class Silencer:
         self._open[-1].set()
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
         still_open = self._open[-1]
         path = f"{self._target['host']}/.s.PGSQL.{self._target.get('port', 5432)}"
         there, back = await asyncio.open_unix_connection(path)
 
         async def pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-            while data := await source.read(65536):
-                await still_open.wait()
-                target.write(data)
-            target.close()
+            try:
+                while data := await source.read(65536):
+                    await still_open.wait()
+                    target.write(data)
+            except ConnectionError:
+                pass  # an end of the connection like any other
+            finally:
+                target.close()
 
-        await asyncio.gather(pass_on(reader, back), pass_on(there, writer), return_exceptions=True)
+        await asyncio.gather(pass_on(reader, back), pass_on(there, writer))
 
 
 async def test_connections_that_fall_silent_are_an_outage(database: Database) -> None:
