@@ -202,7 +202,7 @@ def build(session: nox.Session) -> None:
     session.install(*group("build"))
     target = Path(session.create_tmp()).resolve() / "dist"
     shutil.rmtree(target, ignore_errors=True)
-    session.run("pyproject-build", "--outdir", str(target))
+    session.run("pyproject-build", "--installer", "uv", "--outdir", str(target))
 
     (built,) = target.glob("*.whl")
     names = zipfile.ZipFile(built).namelist()
