@@ -42,6 +42,7 @@ class DashboardApp:
     """The routes, behind the guard.
 
     Attributes:
+        view: What it shows.
         viewers: The open streams.
         lag: How late the event loop is.
     """
@@ -53,15 +54,15 @@ class DashboardApp:
         self._source = source
         self._guard = guard
         self._may_act = actions
-        self._view = HostView(source)
-        self._actions = Actions(self._view)
+        self.view = HostView(source)
+        self._actions = Actions(self.view)
         self._probes = Probes(source, checks=ready_checks)
         self._page = Page()
         self._metrics: Any = None
         self._at_once = 0
         self.lag = LoopLag()
         self.viewers = Viewers(self._read, self._refresh, self.lag, longest=longest_stream)
-        self._view.events.on_event = self.viewers.on_event
+        self.view.events.on_event = self.viewers.on_event
         handlers: Any = {HTTPException: refuse, RefusedError: refuse, Exception: refuse}
         self._routes = Starlette(routes=self._table(), exception_handlers=handlers)
         self._routes.router.redirect_slashes = False
@@ -143,7 +144,7 @@ class DashboardApp:
 
     async def _read(self, pause: Pause) -> tuple[str, str] | None:
         snapshot = await take(
-            self._view,
+            self.view,
             pause,
             token=self._guard.asks_token,
             actions=self._may_act,
@@ -153,9 +154,9 @@ class DashboardApp:
         return None if snapshot is None else (snapshot.text, snapshot.changing)
 
     async def _refresh(self) -> None:
-        host = self._view.host
+        host = self.view.host
         if host is not None:
-            await self._view.durable.refresh(self._view.durable_workers(), MOST_ITEMS)
+            await self.view.durable.refresh(self.view.durable_workers(), MOST_ITEMS)
             if host.lifetime.state is HostState.STARTED:
                 await self._probes.checks.ask(host)
 
@@ -195,10 +196,10 @@ class DashboardApp:
         limit = asked.get("limit", "50")
         if not (limit.isascii() and limit.isdecimal() and 0 < int(limit[:9]) <= MOST_ITEMS):
             return error_response(HTTPStatus.BAD_REQUEST, f"limit is a number from 1 to {MOST_ITEMS}")
-        host = self._view.host
+        host = self.view.host
         if asked.get("kind") == "durable":
-            await self._view.durable.refresh(self._view.durable_workers(), MOST_ITEMS)
-        found = None if host is None else history(self._view, host, asked, int(limit))
+            await self.view.durable.refresh(self.view.durable_workers(), MOST_ITEMS)
+        found = None if host is None else history(self.view, host, asked, int(limit))
         if found is None:
             return error_response(HTTPStatus.NOT_FOUND, "there is nothing of that kind and name")
         return Response(json.dumps(found, allow_nan=False), media_type="application/json")
@@ -220,9 +221,9 @@ class DashboardApp:
         from hostkit.ext.dashboard._metrics import Metrics
 
         if self._metrics is None:
-            self._metrics = Metrics(self._view, self.lag)
+            self._metrics = Metrics(self.view, self.lag)
         self.lag.expect_scrapes()
-        await self._view.durable.refresh(self._view.durable_workers(), MOST_ITEMS)
+        await self.view.durable.refresh(self.view.durable_workers(), MOST_ITEMS)
         body, media_type = await self._metrics.scrape(request.headers.get("accept", ""))
         return Response(body, headers={"Content-Type": media_type})
 

@@ -74,7 +74,7 @@ class Dashboard(BackgroundService):
         Raises:
             TypeError: An option is of the wrong type, or there is no such option.
             ValueError: *token* is too short, or is missing although others than this machine reach *host*; *port* is no
-                port; or one of *hosts* has one.
+                port; or one of *hosts* has one, or is an IPv6 address without brackets.
         """
         from hostkit.ext.dashboard._app import DashboardApp
         from hostkit.ext.uvicorn import WebServer
@@ -86,7 +86,6 @@ class Dashboard(BackgroundService):
                 "at least 16 characters, such as `openssl rand -hex 16` makes"
             )
             raise ValueError(message)
-        self._source = source
         self._app = DashboardApp(source, guard, actions=actions, ready_checks=ready_checks, longest_stream=float("inf"))
         defaults: dict[str, object] = {
             "accepted_at_once": 1,
@@ -130,7 +129,7 @@ class Dashboard(BackgroundService):
         await self._server.stop()
 
     def _end_streams(self) -> None:
-        host = self._source if isinstance(self._source, Host) else self._source.host
+        host = self._app.view.host
         assert host is not None  # it runs
         status = host.status(services=False)
         # Where all are cancelled, one before this that ignores it is still there: how the host ends is not known.
@@ -154,7 +153,7 @@ def dashboard_app(
 
     Raises:
         TypeError: An option is of the wrong type.
-        ValueError: *token* is too short, or one of *hosts* has a port.
+        ValueError: *token* is too short, or one of *hosts* has a port or is an IPv6 address without brackets.
     """
     from hostkit.ext.dashboard._app import DashboardApp
 
