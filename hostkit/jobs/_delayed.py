@@ -13,8 +13,6 @@ from hostkit.jobs._job import JobRecord, JobState
 
 LONGEST_WAIT = 30.0
 """Seconds after which the wall clock is read again: it may have been set."""
-LONGEST_TIMER = 86_400.0
-"""Seconds; event loops do not take timers of any length."""
 
 
 class WallClock:
@@ -140,9 +138,7 @@ class DelayedJobs:
     def _next_look(self, now: float) -> float:
         """Return when to look again, on the event loop's clock."""
         time, instant = self._by_time.first(), self._by_instant.first()
-        look = now + LONGEST_TIMER if self._by_time or self._by_instant else math.inf
-        if time is not None:
-            look = min(look, time)
+        look = math.inf if time is None else time
         return look if instant is None else min(look, now + min(self._seconds_until(instant), LONGEST_WAIT))
 
     def _seconds_until(self, instant: datetime) -> float:
