@@ -20,14 +20,6 @@ class TimerHeap(Generic[K, T]):
         self._entries: dict[T, tuple[K, int, T]] = {}
         self._numbers = count()
 
-    def __len__(self) -> int:
-        """Return how many items wait."""
-        return len(self._entries)
-
-    def __contains__(self, item: T) -> bool:
-        """Return whether *item* waits."""
-        return item in self._entries
-
     def __iter__(self) -> Iterator[T]:
         """Return the items that wait, in no order."""
         return iter(tuple(self._entries))
