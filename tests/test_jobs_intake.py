@@ -5,7 +5,7 @@ import sys
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from functools import partial, wraps
 
@@ -230,6 +230,25 @@ class TestKeys:
         second = keyed.enqueue_nowait(nothing)
 
         assert first is not second
+
+    @pytest.mark.parametrize("function", [nothing, Diary().fail])
+    async def test_is_not_kept_after_the_end(self, function: Callable[[], Awaitable[None]]) -> None:
+        """A key that is used once does not stay in the queue for ever."""
+
+        class Key: ...
+
+        key = Key()
+        reference = weakref.ref(key)
+        queue = JobQueue(history=0)
+
+        async with hosted(queue):
+            await queue.with_options(key=key).enqueue(function)
+            await queue.join()
+            del key
+            gc.collect()
+            kept = reference()
+
+        assert kept is None
 
     async def test_needs_no_room(self) -> None:
         """An enqueue that returns a job that is there already needs no room, also when it has waited for some."""

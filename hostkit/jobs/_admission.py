@@ -96,7 +96,6 @@ class Admission:
         with self._lock:
             self.waiters.pop(reservation, None)
             if reservation.has_place:
-                reservation.has_place = False
                 self._reserved -= 1
                 self.grant()
 
