@@ -150,10 +150,11 @@ class TestInstants:
             job = await queue.enqueue_at(after(100).astimezone(far), diary.note, "a")
             await queue.enqueue_at(after(50), diary.note, "b")
             await queue.enqueue_in(80, diary.note, "c")
+            await queue.enqueue_in(98.5, diary.note, "just before")
             due = job.due_at
             await job.wait()
 
-        assert diary.entries == [("b", 50), ("c", 81), ("a", 100)]
+        assert diary.entries == [("b", 50), ("c", 81), ("just before", 99.5), ("a", 100)]
         assert due == 100
 
     async def test_an_instant_that_is_past_is_now(self) -> None:
