@@ -42,6 +42,8 @@ class DelayedJobs:
         counts: How many jobs are delayed, and how many wait for a retry.
     """
 
+    _closed: bool
+
     def __init__(self, clock: WallClock, lock: RLock, on_clock_error: Callable[[Exception], None]) -> None:
         """Prepare; the *clock* is read only while there is something that needs it."""
         self._clock = clock
@@ -52,7 +54,6 @@ class DelayedJobs:
         self._by_instant: TimerHeap[datetime, JobRecord] = TimerHeap()
         self._wakeup = anyio.Event()
         self._look_at = -math.inf
-        self._closed = False
         self.counts = {JobState.DELAYED: 0, JobState.RETRYING: 0}
 
     def __iter__(self) -> Iterator[JobRecord]:
