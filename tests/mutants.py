@@ -166,9 +166,10 @@ def run_pytest(arguments: Sequence[str], package: Path, output: Path, extra: dic
         for standard in (1, 2):
             os.dup2(descriptor, standard)
         os.environ.update(extra, PYTHONPATH=os.pathsep.join([str(package), str(TESTS / "support")]))
-        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+        # Compiled once, the tests and the package are there for every run and for all its child processes.
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         sys.path[:0] = [str(package), str(TESTS / "support")]
-        sys.dont_write_bytecode = True
+        sys.dont_write_bytecode = False
         code = 70
         try:
             import pytest
@@ -234,7 +235,7 @@ def run_changed(module: str, source: str | None, tests: Sequence[str]) -> tuple[
     """Run tests on a copy of the package, in which *module* has this *source*; return the exit code and the output."""
     with tempfile.TemporaryDirectory(prefix="hostkit-mutant-", ignore_cleanup_errors=True) as name:
         copy = Path(name).resolve()
-        shutil.copytree(PACKAGE, copy / "hostkit", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(PACKAGE, copy / "hostkit")  # with what is compiled
         if source is not None:
             (copy / "hostkit" / f"{module}.py").write_text(source, encoding="utf-8")
         # As text: a path would make one slash of the two in the name of a test.

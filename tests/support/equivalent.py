@@ -16,6 +16,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "_execution/executor": {"MAX_IDLE = ": "a margin: how many idle tasks are kept"},
     "_execution/timers": {"if len(self._heap) >= MAX_STALE": "a margin: when what is stale is dropped"},
     "_process/leave": {"FLUSH_TIMEOUT = 2.0": "a margin", "WAITS = ": "likewise: in how many parts"},
+    "jobs/_delayed": {"if self._next_look(now) <= self._look_at": "wakes once more, and looks again"},
     "scheduling/_calendar": {"@dataclass(frozen=True, init=True, repr=False)": "a class with an `__init__` keeps it"},
     "scheduling/_cron": {
         "@dataclass(frozen=True, init=True, repr=False)": "a class with an `__init__` keeps it",
