@@ -30,11 +30,12 @@ class TestDelays:
             await anyio.sleep(1)
             late = await queue.enqueue_in(timedelta(minutes=15), diary.note, "late")
             await queue.enqueue_in(2.5, diary.note, "soon")
+            await queue.enqueue_in(0.25, diary.note, "sooner")
             await queue.enqueue(diary.note, "now")
             assert late.state is JobState.DELAYED
             await late.wait()
 
-        assert diary.entries == [("now", 1), ("soon", 3.5), ("late", 901)]
+        assert diary.entries == [("now", 1), ("sooner", 1.25), ("soon", 3.5), ("late", 901)]
         assert (late.enqueued_at, late.due_at, late.started_at) == (1, 901, 901)
 
     async def test_keeps_the_order_of_equal_instants(self) -> None:
