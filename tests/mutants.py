@@ -101,7 +101,8 @@ class TestMap:
     def runs_for(self, change: Change) -> Iterator[list[str]]:
         """Yield the tests to run, the quickest first: those of the line, or of the module for one run at import.
 
-        Where they are too many, and for what runs in child processes, a second run has some of every file of tests.
+        Where they are too many a second run has more of them, and, for what runs in child processes, some of every
+        file of tests.
         """
         of_module = self._lines.get(change.module, {})
         # Of a decorator, those of the function.
@@ -118,7 +119,8 @@ class TestMap:
         for test in others:
             place[_file(test)] += 1
             spread.append((place[_file(test)], test))
-        yield [test for _, test in sorted(spread)][:MOST_OF_ALL]
+        more = [test for test in by_speed if test not in first][: MOST_OF_ALL - MOST_TESTS]
+        yield list(dict.fromkeys([*more, *(test for _, test in sorted(spread))]))[:MOST_OF_ALL]
 
     def _speed(self, test: str) -> float:
         return self._seconds.get(test, 1.0)

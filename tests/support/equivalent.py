@@ -17,6 +17,12 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "_execution/timers": {"if len(self._heap) >= MAX_STALE": "a margin: when what is stale is dropped"},
     "_process/leave": {"FLUSH_TIMEOUT = 2.0": "a margin", "WAITS = ": "likewise: in how many parts"},
     "jobs/_delayed": {"if self._next_look(now) <= self._look_at": "wakes once more, and looks again"},
+    "jobs/_dispatcher": {
+        "MAX_ENDED_IN_READY = ": "a margin: when what was cancelled is dropped",
+        "self._cancelled_in_ready = ": "likewise",
+        "self.time: Callable[[], float] = lambda: ": "not called before a loop runs",
+        "seconds = -1.0 if when is None": "no time to wait, as well",
+    },
     "scheduling/_calendar": {"@dataclass(frozen=True, init=True, repr=False)": "a class with an `__init__` keeps it"},
     "scheduling/_cron": {
         "@dataclass(frozen=True, init=True, repr=False)": "a class with an `__init__` keeps it",
