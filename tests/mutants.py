@@ -11,6 +11,7 @@ there is none. A test that hangs has noticed it.
 """
 
 import argparse
+import gc
 import json
 import os
 import random
@@ -210,7 +211,8 @@ def make_map(folder: Path) -> TestMap:
         seconds |= part["seconds"]
         for module, found in part["lines"].items():
             for line, tests in found.items():
-                lines.setdefault(module, {}).setdefault(line, []).extend(tests)
+                # A name stands there for every line that its test executes.
+                lines.setdefault(module, {}).setdefault(line, []).extend(map(sys.intern, tests))
     return TestMap(lines, seconds)
 
 
@@ -303,6 +305,7 @@ def main() -> int:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="hostkit-map-") as folder:
         test_map = make_map(Path(folder).resolve())
+    gc.freeze()  # a collection in a fork would go through the map, and copy it by that
     say(f"{len(changes)} changes; which test executes which line took {time.monotonic() - began:.0f} s")
     missed = 0
     for change, noticed in side_by_side(
