@@ -15,6 +15,7 @@ import gc
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -105,12 +106,7 @@ class TestMap:
         Where they are too many a second run has more of them, and, for what runs in child processes, some of every
         file of tests.
         """
-        of_module = self._lines.get(change.module, {})
-        # Of a decorator, those of the function.
-        lines = range(change.line, change.line + 30 if change.before.startswith("@") else change.line + 1)
-        of_line = next((found for line in lines if (found := of_module.get(str(line)))), None)
-        tests = of_line or sorted({test for found in of_module.values() for test in found})
-        by_speed = sorted(tests, key=self._speed)
+        by_speed = sorted(self._tests_of(change), key=self._speed)
         own = [test for test in by_speed if Path(change.module).name.strip("_") in _file(test)]
         first = list(dict.fromkeys([*own[:MOST_TESTS], *by_speed]))[:MOST_TESTS]
         yield first
@@ -123,8 +119,25 @@ class TestMap:
         more = [test for test in by_speed if test not in first][: MOST_OF_ALL - MOST_TESTS]
         yield list(dict.fromkeys([*more, *(test for _, test in sorted(spread))]))[:MOST_OF_ALL]
 
+    def _tests_of(self, change: Change) -> Iterable[str]:
+        of_module = self._lines.get(change.module, {})
+        # Of a decorator, those of the function.
+        lines = range(change.line, change.line + 30 if change.before.startswith("@") else change.line + 1)
+        of_line = next((found for line in lines if (found := of_module.get(str(line)))), None)
+        if of_line is not None:
+            return of_line
+        # Of a constant, those of the lines that name it.
+        names = {word for word in _words(change.before) if word.isupper()}
+        naming = [number for number, line in enumerate(change.source.splitlines(), 1) if names & set(_words(line))]
+        of_names = {test for number in naming for test in of_module.get(str(number), ())}
+        return sorted(of_names or {test for found in of_module.values() for test in found})
+
     def _speed(self, test: str) -> float:
         return self._seconds.get(test, 1.0)
+
+
+def _words(line: str) -> list[str]:
+    return re.findall(r"\w+", line)
 
 
 def _file(test: str) -> str:

@@ -7,6 +7,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "_core/registration": {"class ServiceOptions(TypedDict, ": "for type checkers: a call may leave options out"},
     "_core/shutdown": {
         "LAST_ROUNDS = ": "a margin: how often the loop turns once more",
+        "steps = self._steps if self._forcing else self._steps[self._turn : self._turn + 2]": "what it adds has ended",
         "if self.stop_at < math.inf and at <= self.cancel_at": "the deadlines are then what they would become",
     },
     "_core/snapshot": {
