@@ -163,6 +163,22 @@ async def test_a_slow_stop_says_what_it_waits_for(lines: list[str]) -> None:
     assert host.status().waiting_for == ()
 
 
+@pytest.mark.parametrize(
+    ("shutdown_timeout", "said"),
+    [(2.5, ["cancelled in 0 s"]), (6.5, ["cancelled in 4 s", "abandoned in 4 s"])],
+)
+async def test_a_slow_stop_says_what_follows(lines: list[str], shutdown_timeout: float, said: list[str]) -> None:
+    """Just before the cancellation it is that, and just after it the end of the wait."""
+    host, _ = build(Puppet(drain=8, deaf="execute"), options=HostOptions(shutdown_timeout=shutdown_timeout))
+
+    await host.start()
+    with pytest.raises(HostFailedError):
+        await host.stop()
+
+    assert [line.partition("), ")[2] for line in lines if "waiting for" in line][: len(said)] == said
+    await anyio.sleep(1)
+
+
 async def test_a_slow_stop_of_a_queue_says_where_its_job_is(lines: list[str]) -> None:
     """A service that has no code of the user's is where the first of its tasks is."""
 
