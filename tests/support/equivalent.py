@@ -10,6 +10,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "steps = self._steps if self._forcing else self._steps[self._turn : self._turn + 2]": "what it adds has ended",
         "if self.stop_at < math.inf and at <= self.cancel_at": "the deadlines are then what they would become",
         "for left in reversed(range(LAST_ROUNDS": "likewise a margin",
+        "if self._wakeup.time() > self.leave_at:": "decides of the very instant",
         "if runs or left:": "turns the loop a few times more",
         "while self._turn >= -1 and": "before the first step, -2 is as good as -1",
         "elif supervisor.step == self._turn or not self._running[self._turn]:": "those that were asked are asked again",
