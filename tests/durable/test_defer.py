@@ -3,12 +3,13 @@
 from datetime import UTC, datetime, timedelta
 
 import anyio
+import procrastinate
 import psycopg
 import pytest
-from durable import QUICK, Database, hosted, log_lines, until
+from durable import QUICK, Database, Silencer, hosted, log_lines, until
 from procrastinate.exceptions import AppNotOpen, ConnectorException
 
-from hostkit.ext.procrastinate import ProcrastinateWorker, defer
+from hostkit.ext.procrastinate import ProcrastinateWorker, _defer, defer
 from hostkit.scheduling import Daily, Every, Outcome, Scheduler
 
 EVENING = datetime(2026, 11, 28, 20, 0, tzinfo=UTC)
@@ -164,6 +165,26 @@ async def test_a_database_that_is_away_is_waited_for(database: Database) -> None
 
     assert database.states() == ["todo"]
     assert len([line for line in lines if line.startswith("WARNING")]) == 1
+
+
+async def test_a_database_that_does_not_answer_is_tried_again(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tick is not lost on a connection that has fallen silent, on which no answer would ever come."""
+    monkeypatch.setattr(_defer, "DEFER_TIMEOUT", 0.2)
+    silencer = Silencer(database)
+    scheduler = Scheduler()
+    async with silencer as address:
+        app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=address, min_size=1))
+        job = scheduler.add(defer(app, "reports.build"), Daily("03:00", tz="UTC"))
+        with log_lines("WARNING") as lines:
+            async with app.open_async(), hosted(scheduler):
+                silencer.silence()
+                job.run_now()
+                await until(lambda: job.history)
+
+    assert database.states() == ["todo"]
+    assert lines == ["WARNING no job reports.build yet, tried again: TimeoutError"]
 
 
 async def test_a_job_that_the_database_refuses_is_not_tried_again(database: Database) -> None:

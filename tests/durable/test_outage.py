@@ -6,9 +6,8 @@ import re
 from contextlib import ExitStack
 
 import procrastinate
-import psycopg
 import pytest
-from durable import QUICK, SOON, Database, Jobs, hosted, log_lines, noting, outage, until
+from durable import QUICK, SOON, Database, Jobs, Silencer, hosted, log_lines, noting, outage, until
 from procrastinate.job_context import JobContext
 from psycopg_pool import AsyncNullConnectionPool
 
@@ -238,55 +237,6 @@ async def test_one_that_cannot_go_back_yet_is_tried_again(database: Database) ->
 
     assert states == ["doing", "todo"]
     assert len(runs) == 2
-
-
-class Silencer:
-    """A way to a database on which connections can fall silent, without an end; new ones are well."""
-
-    def __init__(self, database: Database) -> None:
-        self._target = psycopg.conninfo.conninfo_to_dict(database.uri)
-        self._open = [asyncio.Event()]
-        self._open[-1].set()
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    async def __aenter__(self) -> str:
-        """Return the address of the database behind it."""
-        self._server = await asyncio.start_server(self._connect, "127.0.0.1")
-        port = self._server.sockets[0].getsockname()[1]
-        return psycopg.conninfo.make_conninfo(**{**self._target, "host": "127.0.0.1", "port": port})
-
-    async def __aexit__(self, *_: object) -> None:
-        for each in self._open:
-            each.set()
-        self._server.close()
-        await asyncio.gather(*self._tasks)
-        await self._server.wait_closed()
-
-    def silence(self) -> None:
-        """Let nothing through any more, on the connections that there are."""
-        self._open[-1].clear()
-        self._open.append(asyncio.Event())
-        self._open[-1].set()
-
-    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        still_open = self._open[-1]
-        path = f"{self._target['host']}/.s.PGSQL.{self._target.get('port', 5432)}"
-        there, back = await asyncio.open_unix_connection(path)
-
-        async def pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-            try:
-                while data := await source.read(65536):
-                    await still_open.wait()
-                    target.write(data)
-            except ConnectionError:
-                pass  # an end of the connection like any other
-            finally:
-                target.close()
-
-        await asyncio.gather(pass_on(reader, back), pass_on(there, writer))
 
 
 async def test_connections_that_fall_silent_are_an_outage(database: Database) -> None:

@@ -190,6 +190,63 @@ class Database:
             self.server.execute(f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS true")
 
 
+class Silencer:
+    """A way to a database on which connections can fall silent, without an end; new ones are well."""
+
+    def __init__(self, database: Database) -> None:
+        self._target = psycopg.conninfo.conninfo_to_dict(database.uri)
+        self._open: list[asyncio.Event] = []
+        self._last_words: bytes | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> str:
+        """Return the address of the database behind it."""
+        self._server = await asyncio.start_server(self._connect, "127.0.0.1")
+        port = self._server.sockets[0].getsockname()[1]
+        return psycopg.conninfo.make_conninfo(**{**self._target, "host": "127.0.0.1", "port": port})
+
+    async def __aexit__(self, *_: object) -> None:
+        for each in self._open:
+            each.set()
+        self._server.close()
+        await asyncio.gather(*self._tasks)
+        await self._server.wait_closed()
+
+    def silence(self) -> None:
+        """Let nothing through any more, on the connections that there are."""
+        for each in self._open:
+            each.clear()
+
+    def silence_at(self, words: bytes) -> None:
+        """Let nothing through any more on the one connection that sends *words* next, from these on."""
+        self._last_words = words
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        still_open = asyncio.Event()
+        still_open.set()
+        self._open.append(still_open)
+        path = f"{self._target['host']}/.s.PGSQL.{self._target.get('port', 5432)}"
+        there, back = await asyncio.open_unix_connection(path)
+
+        async def pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+            try:
+                while data := await source.read(65536):
+                    if self._last_words is not None and self._last_words in data:
+                        self._last_words = None
+                        still_open.clear()
+                    await still_open.wait()
+                    target.write(data)
+            except ConnectionError:
+                pass  # an end of the connection like any other
+            finally:
+                target.close()
+
+        await asyncio.gather(pass_on(reader, back), pass_on(there, writer))
+
+
 def free_port() -> int:
     """Return a free port below those that the system gives away by itself."""
     for port in range(20_000 + os.getpid() % 1_000 * 10, 32_000):

@@ -17,7 +17,11 @@ from hostkit.scheduling import Run, Schedule
 
 TICKS_KEPT = 7 * 86_400
 """Seconds for which it is known that an instant has had its job: a host may lag so far behind."""
+DEFER_TIMEOUT = 30.0
+"""Seconds in which the database must answer; a connection may fall silent."""
 BACKOFF = Backoff(initial=1, maximum=30)
+AWAY = (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError)
+"""What a database is away with."""
 
 
 def defer(  # noqa: PLR0913  # one for each option of a job
@@ -68,9 +72,10 @@ def defer(  # noqa: PLR0913  # one for each option of a job
         tries = 0
         while True:
             try:
-                return await _defer_once(app, task_name, run, options, task_kwargs)
-            except ConnectorException as error:
-                if not isinstance(error.__cause__, psycopg.OperationalError | psycopg.InterfaceError):
+                with anyio.fail_after(DEFER_TIMEOUT):
+                    return await _defer_once(app, task_name, run, options, task_kwargs)
+            except (ConnectorException, TimeoutError) as error:
+                if not isinstance(error.__cause__ or error, AWAY):
                     raise  # the database is there, and refuses the job
                 tries += 1
                 if tries == 1:

@@ -60,7 +60,7 @@ def cause_of(error: BaseException | None) -> str:
     """Return in one line what is behind an error of the engine, whose own words are "Database error."."""
     while error is not None and error.__cause__ is not None:
         error = error.__cause__
-    return "it has ended by itself" if error is None else f"{type(error).__name__}: {first_line(error)}"
+    return "it has ended by itself" if error is None else f"{type(error).__name__}: {first_line(error)}".rstrip(": ")
 
 
 def first_line(error: BaseException) -> str:
