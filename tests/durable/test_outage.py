@@ -12,7 +12,14 @@ from procrastinate.job_context import JobContext
 from psycopg_pool import AsyncNullConnectionPool
 
 from hostkit import Backoff, HostFailedError, HostOptions
-from hostkit.ext.procrastinate import JobsNotReturnedError, ProcrastinateWorker, WorkerNotRunningError, _engine
+from hostkit.ext.procrastinate import (
+    JobsNotReturnedError,
+    ProcrastinateWorker,
+    WorkerNotRunningError,
+    _engine,
+    retry_strategy,
+)
+from hostkit.jobs import Retry
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
@@ -281,6 +288,32 @@ async def test_a_job_whose_outcome_falls_into_silence_runs_again(
             await until(lambda: database.states() == ["succeeded"] and not worker.details()["running"])
 
     assert len(runs) == 2
+    assert host.lifetime.exit_code == 0
+
+
+async def test_a_job_that_fails_once_more_into_silence_runs_again(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database is asked nothing about a failure before its outcome is written down, which has a bound."""
+    monkeypatch.setattr(_engine, "OUTCOME_TIMEOUT", 1.0)
+    silencer = Silencer(database)
+    runs: list[int] = []
+    async with silencer as address:
+        app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=address))
+
+        @app.task(name="fail", retry=retry_strategy(Retry(attempts=3, backoff=lambda _: 0)))
+        async def fail() -> None:
+            runs.append(1)
+            if len(runs) == 2:
+                silencer.silence()
+            if len(runs) < 3:
+                raise OSError
+
+        async with hosted(worker := ProcrastinateWorker(app, **QUICK, backoff=SOON)) as host:
+            database.defer("fail")
+            await until(lambda: database.states() == ["succeeded"] and not worker.details()["running"])
+
+    assert len(runs) == 3
     assert host.lifetime.exit_code == 0
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from inspect import iscoroutinefunction
 from typing import Any
 
+import anyio
 from loguru import logger
 from procrastinate import App
 from procrastinate.exceptions import JobAborted
@@ -23,6 +24,9 @@ from hostkit.ext.procrastinate import _statements
 from hostkit.ext.procrastinate._errors import JobCutError
 from hostkit.ext.procrastinate._retry import RunCutError, count_failures_alone, failures_before
 from hostkit.jobs import JobCancelledError
+
+COUNT_TIMEOUT = 10.0
+"""Seconds for which a job that runs again waits until its failures are counted; a connection may fall silent."""
 
 
 class RunningJob:
@@ -119,6 +123,7 @@ class RunningJobs:
         count_failures_alone(context.task)
         try:
             async with self._slots:
+                await self._count_failures(context.job)
                 # Not returned: the engine asks a result for its truth value, and not every object has one.
                 await call_next()
         except BaseException as error:
@@ -163,15 +168,14 @@ class RunningJobs:
         failure = JobCancelledError(running.job.task_name) if cancelled else error
         if isinstance(failure, Exception) and not isinstance(failure, JobAborted):
             self._errors.add(running.job, failure)
-            await self._count_failures(running.job)
         if failure is not error:
             raise failure from error
 
     async def _count_failures(self, job: Job) -> None:
+        """Count them before the run, while the database answers: at its end it may be away, or silent."""
         assert job.id is not None
         if job.attempts:
-            # Without a database the engine can write nothing down either.
-            with suppress(Exception):
+            with anyio.move_on_after(COUNT_TIMEOUT), suppress(Exception):
                 failures_before.set((await _statements.earlier_runs(self._app, job.id)).failures)
 
     def _on_written(self, key: int, task: asyncio.Task[Any]) -> None:
