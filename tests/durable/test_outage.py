@@ -267,6 +267,37 @@ async def test_connections_that_fall_silent_are_an_outage(database: Database) ->
     assert host.lifetime.exit_code == 0
 
 
+@pytest.mark.parametrize("words", [b"fetch_job", b"defer_periodic_job", b"unregister_worker"])
+async def test_one_connection_that_falls_silent_is_one_as_well(
+    database: Database, monkeypatch: pytest.MonkeyPatch, words: bytes
+) -> None:
+    """A worker that has no answer to a question is replaced, although its heartbeats go on; what it had, runs."""
+    monkeypatch.setattr(_engine, "ANSWER_TIMEOUT", 0.5)
+    silencer = Silencer(database)
+    unprepared = {"prepare_threshold": None}  # the words are there each time
+    async with silencer as address:
+        connector = procrastinate.PsycopgConnector(conninfo=address, kwargs=unprepared)
+        app = procrastinate.App(connector=connector)
+        runs = noting(app)
+
+        @app.periodic(cron="* * * * * *")
+        @app.task(name="tick")
+        async def tick(timestamp: int) -> None: ...
+
+        def engines() -> list[asyncio.Task[object]]:
+            return [task for task in asyncio.all_tasks() if "Worker.run at" in str(task.get_coro())]
+
+        async with hosted(worker := ProcrastinateWorker(app, **QUICK, backoff=SOON)) as host:
+            silencer.silence_at(words)
+            database.defer("note")
+            if words == b"unregister_worker":
+                database.end_connections()
+            await until(lambda: worker.details()["restarts"])
+            await until(lambda: runs and len(engines()) == 1)
+
+    assert host.lifetime.exit_code == 0
+
+
 async def test_a_job_whose_outcome_falls_into_silence_runs_again(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,12 +1,14 @@
 """One worker of the engine, run to its end."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 import anyio
 from loguru import logger
 from procrastinate import App, RetryDecision
 from procrastinate.jobs import Job
+from procrastinate.manager import JobManager
 from procrastinate.worker import Worker
 
 from hostkit.ext.procrastinate import _statements
@@ -16,6 +18,35 @@ HEARTBEAT_LIMIT = 2
 """After how many times their interval a heartbeat that is on its way counts as lost."""
 OUTCOME_TIMEOUT = 30.0
 """Seconds in which the outcome of a job must be written down; it takes milliseconds, or never ends."""
+ANSWER_TIMEOUT = 30.0
+"""The same for what a worker asks otherwise."""
+
+
+class WorkersManager(JobManager):
+    """The engine's, but what only its workers ask, and would wait for without an end, is bounded.
+
+    One connection alone may fall silent: heartbeats, which go by the others, do not find that out.
+    """
+
+    async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
+        """Fetch a job."""
+        with anyio.fail_after(ANSWER_TIMEOUT):
+            return await super().fetch_job(queues, worker_id)
+
+    async def defer_periodic_job(self, job: Job, periodic_id: str, defer_timestamp: int) -> int | None:
+        """Make the job of an instant."""
+        with anyio.fail_after(ANSWER_TIMEOUT):
+            return await super().defer_periodic_job(job, periodic_id, defer_timestamp)
+
+    async def unregister_worker(self, worker_id: int) -> None:
+        """Have a worker be forgotten."""
+        with anyio.fail_after(ANSWER_TIMEOUT):
+            await super().unregister_worker(worker_id)
+
+
+def bound_answers(app: App) -> None:
+    """Bound what the workers of *app* ask the database; a second call changes nothing."""
+    app.job_manager = WorkersManager(app.connector)
 
 
 class EngineWorker(Worker):

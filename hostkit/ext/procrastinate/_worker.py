@@ -13,6 +13,7 @@ from procrastinate.jobs import Status
 
 from hostkit import BackgroundService, Backoff, HostStateError, StoppingToken
 from hostkit.ext.procrastinate import _database, _statements
+from hostkit.ext.procrastinate._engine import bound_answers
 from hostkit.ext.procrastinate._errors import WorkerNotRunningError
 from hostkit.ext.procrastinate._log import one_line
 from hostkit.ext.procrastinate._options import WorkerSettings, check_app, queue_names, warn_of_few_threads
@@ -111,6 +112,7 @@ class ProcrastinateWorker(BackgroundService):
             ValueError: A number is too small.
         """
         check_app(app)
+        bound_answers(app)
         self.app = app
         self._settings = WorkerSettings(
             queues=queue_names(queues),
