@@ -166,6 +166,21 @@ async def test_an_app_that_was_open_stays_open(database: Database) -> None:
     assert database.execute("SELECT status FROM procrastinate_jobs WHERE id = %s", number) == [("todo",)]
 
 
+async def test_an_app_that_is_closed_under_the_worker_is_opened_again(database: Database) -> None:
+    """A block in the same process that opens and closes the app, as a web app's lifespan does, ends no worker."""
+    app = database.app()
+    runs = noting(app)
+    async with hosted(worker := ProcrastinateWorker(app, **QUICK, backoff=SOON)) as host:
+        async with app.open_async():
+            pass
+        await until(lambda: worker.details()["restarts"] and worker.details()["connected"])
+        database.defer("note")
+        await until(lambda: runs)
+
+    assert app.connector.get_sync_connector() is not app.connector  # closed
+    assert host.lifetime.exit_code == 0
+
+
 async def test_a_loop_that_fails_is_replaced(database: Database) -> None:
     """A worker whose query fails while its connections are well is replaced, although a job of it still runs."""
     jobs = Jobs(database)

@@ -115,8 +115,10 @@ async def renew(app: App) -> None:
 
     A pool finds one dead connection after the other, and waits longer after each. And it waits twice as long after each
     failure to connect, up to minutes, and makes no further connection meanwhile as long as those that it waits for fill
-    it.
+    it. An app that was opened here, and that others have closed, is opened again.
     """
+    if app in _blocks and not is_open(app):
+        await app.open_async()
     pool = pool_of(app)
     if isinstance(pool, AsyncNullConnectionPool):
         return  # it connects anew for each query
