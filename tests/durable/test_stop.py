@@ -307,6 +307,32 @@ async def test_a_cut_job_that_another_worker_has_by_now_stays_there(database: Da
     assert database.execute("SELECT status, worker_id FROM procrastinate_jobs") == [("doing", other)]
 
 
+@pytest.mark.parametrize("retry", [True, False])
+async def test_a_failure_of_a_job_that_another_worker_has_by_now_is_not_written_down(
+    database: Database,
+    retry: bool,  # noqa: FBT001  # a parameter
+) -> None:
+    """A worker that was paused until others took its jobs over has nothing to say of their runs there."""
+    app = database.app()
+    began, let_go = asyncio.Event(), asyncio.Event()
+
+    @app.task(name="fail", retry=retry)
+    async def fail() -> None:
+        began.set()
+        await let_go.wait()
+        raise OSError
+
+    async with hosted(worker := ProcrastinateWorker(app, **QUICK)):
+        database.defer("fail")
+        await began.wait()
+        other = database.execute("INSERT INTO procrastinate_workers DEFAULT VALUES RETURNING id")[0][0]
+        database.execute("UPDATE procrastinate_jobs SET attempts = attempts + 1, worker_id = %s", other)
+        let_go.set()
+        await until(lambda: not worker.details()["running"])
+
+    assert database.execute("SELECT status, worker_id FROM procrastinate_jobs") == [("doing", other)]
+
+
 async def test_heartbeats_go_on_while_jobs_finish(database: Database) -> None:
     """A stop may take longer than it takes until a worker counts as dead: its jobs are not taken from it."""
     first, second = Jobs(database), Jobs(database)

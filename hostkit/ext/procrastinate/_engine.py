@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 from loguru import logger
 from procrastinate import App, RetryDecision
-from procrastinate.jobs import Job
+from procrastinate.jobs import Job, Status
 from procrastinate.manager import JobManager
 from procrastinate.worker import Worker
 
@@ -106,13 +106,20 @@ class EngineWorker(Worker):
             message = f"no heartbeat gets through, for {limit:g} s"
             raise TimeoutError(message)
 
-    async def _persist_job_status(self, job: Job, *, retry_decision: RetryDecision | None, **outcome: Any) -> None:  # type: ignore[override]  # noqa: ANN401  # as the engine calls it
-        """Write down what has become of a job; one that was cut goes back only if no other worker has it by now."""
+    async def _persist_job_status(  # type: ignore[override]  # as the engine calls it
+        self,
+        job: Job,
+        *,
+        status: Status,
+        retry_decision: RetryDecision | None,
+        **outcome: Any,  # noqa: ANN401  # likewise
+    ) -> None:
+        """Write down what has become of a job; other than a success, only if no other worker has it by now."""
         with anyio.fail_after(OUTCOME_TIMEOUT):  # the connection may have fallen silent
             if retry_decision is not None and retry_decision.retry_at == ABORTED_MARK:
                 await _statements.give_back(self.app, job, ABORTED_MARK)
-            else:
-                await super()._persist_job_status(job=job, retry_decision=retry_decision, **outcome)
+            elif status is Status.SUCCEEDED or not await _statements.is_elsewhere(self.app, job):
+                await super()._persist_job_status(job=job, status=status, retry_decision=retry_decision, **outcome)
 
     async def _shutdown(self, side_tasks: list[asyncio.Task[Any]]) -> None:
         """Begin to end, after an error in its loop: there is no other sign of it before the last job has ended."""

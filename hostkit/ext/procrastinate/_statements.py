@@ -57,6 +57,7 @@ WITH job AS MATERIALIZED (
 )
 SELECT job.id, procrastinate_finish_job_v1(job.id, 'failed', false) FROM job
 """
+ELSEWHERE = "SELECT id FROM procrastinate_jobs WHERE id = %(id)s AND attempts <> %(attempts)s"
 RETRY = """
 WITH job AS (
     UPDATE procrastinate_jobs SET abort_requested = false WHERE id = %(id)s AND status = 'failed' RETURNING id
@@ -159,6 +160,11 @@ async def give_back(app: App, job: Job, mark: datetime) -> str | None:
     """
     rows = await rows_of(app, GIVE_BACK, id=job.id, attempts=job.attempts, at=mark)
     return rows[0]["state"] if rows else None
+
+
+async def is_elsewhere(app: App, job: Job) -> bool:
+    """Return whether a job was taken from its run, as its worker was silent for too long, and runs again."""
+    return bool(await rows_of(app, ELSEWHERE, id=job.id, attempts=job.attempts))
 
 
 async def fail(app: App, job: Job) -> bool:
