@@ -184,18 +184,21 @@ async def test_an_app_that_is_closed_under_the_worker_is_opened_again(database: 
 async def test_a_loop_that_fails_is_replaced(database: Database) -> None:
     """A worker whose query fails while its connections are well is replaced, although a job of it still runs."""
     jobs = Jobs(database)
-    async with hosted(worker := jobs.worker(backoff=SOON)):
-        database.defer("wait")
-        await until(lambda: jobs.began)
-        database.execute("ALTER FUNCTION procrastinate_fetch_job_v2 RENAME TO elsewhere")
-        await until(lambda: worker.details()["connected"] is False)
-        database.execute("ALTER FUNCTION elsewhere RENAME TO procrastinate_fetch_job_v2")
-        await until(lambda: worker.details()["connected"])
-        database.defer("wait")
-        await until(lambda: len(jobs.began) == 2)
-        jobs.let_go.set()
-        await until(lambda: database.states() == ["succeeded"] * 2)
-        await worker.check()
+    with log_lines("WARNING") as lines:
+        async with hosted(worker := jobs.worker(backoff=SOON)):
+            database.defer("wait")
+            await until(lambda: jobs.began)
+            database.execute("ALTER FUNCTION procrastinate_fetch_job_v2 RENAME TO elsewhere")
+            await until(lambda: worker.details()["connected"] is False)
+            database.execute("ALTER FUNCTION elsewhere RENAME TO procrastinate_fetch_job_v2")
+            await until(lambda: worker.details()["connected"])
+            database.defer("wait")
+            await until(lambda: len(jobs.began) == 2)
+            jobs.let_go.set()
+            await until(lambda: database.states() == ["succeeded"] * 2)
+            await worker.check()
+
+    assert "UndefinedFunction: function procrastinate_fetch_job_v2" in lines[0]
 
 
 async def test_an_outcome_that_is_refused_runs_again_beside_a_worker_that_lives(database: Database) -> None:

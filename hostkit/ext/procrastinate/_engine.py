@@ -1,6 +1,7 @@
 """One worker of the engine, run to its end."""
 
 import asyncio
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -56,6 +57,7 @@ class EngineWorker(Worker):
         registered: Set when the database knows it.
         ending: Set when it fetches no more, for whatever reason; it may still run jobs.
         silent: Whether a heartbeat has not got through.
+        error: What its loop has ended with, if it has failed.
     """
 
     def __init__(self, app: App, **options: Any) -> None:  # noqa: ANN401  # of the engine
@@ -63,6 +65,7 @@ class EngineWorker(Worker):
         self.registered = asyncio.Event()
         self.ending = asyncio.Event()
         self.silent = False
+        self.error: BaseException | None = None
         self._id: int | None = None
         super().__init__(app, **options)
 
@@ -123,6 +126,7 @@ class EngineWorker(Worker):
 
     async def _shutdown(self, side_tasks: list[asyncio.Task[Any]]) -> None:
         """Begin to end, after an error in its loop: there is no other sign of it before the last job has ended."""
+        self.error = sys.exception()
         self.ending.set()
         await super()._shutdown(side_tasks)
 
@@ -144,11 +148,6 @@ class EngineRun:
     def is_done(self) -> bool:
         """Whether it has ended, and runs no job any more."""
         return self.task.done()
-
-    @property
-    def error(self) -> BaseException | None:
-        """What it has ended with, if that is known."""
-        return None if not self.task.done() or self.task.cancelled() else self.task.exception()
 
     async def started(self) -> None:
         """Wait until it is registered.

@@ -206,7 +206,7 @@ class Runner:
             if self.down_since is None:
                 self.restarts += 1
                 self.down_since = now
-                cause = cause_of(current.error or self._log.last_error)
+                cause = cause_of(current.worker.error or self._log.last_error)
                 logger.warning("the worker fetches no more jobs, a new one begins in {:.1f} s: {}", delay, cause)
             self.sweep.hold(delay)
             with self._token.cancel_on_stop():
