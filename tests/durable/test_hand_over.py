@@ -71,6 +71,18 @@ async def test_jobs_that_would_be_lost_are_jobs_of_the_engine(any_database: Data
     assert 3500 < left <= 3600
 
 
+async def test_a_long_queue_goes_in_few_statements(database: Database) -> None:
+    """A stop has little time: many jobs are handed over at once, not one after the other."""
+    mail = Mail(database)
+    queue = JobQueue(on_lost=hand_over(mail.app))
+    async with hosted(queue, options=SHORT):
+        queue.pause()
+        for user in range(501):
+            await queue.enqueue(mail.remind, user)
+
+    assert database.execute("SELECT count(*), count(DISTINCT xmin::text) FROM procrastinate_jobs") == [(501, 2)]
+
+
 async def test_the_app_is_opened_for_it(database: Database) -> None:
     """An app that is not open is opened while jobs are handed over."""
     mail = Mail(database)
