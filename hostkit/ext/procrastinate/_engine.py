@@ -29,6 +29,16 @@ class WorkersManager(JobManager):
     One connection alone may fall silent: heartbeats, which go by the others, do not find that out.
     """
 
+    async def prune_stalled_workers(self, seconds_since_heartbeat: float) -> list[int]:
+        """Have the workers be forgotten that have gone."""
+        with anyio.fail_after(ANSWER_TIMEOUT):
+            return await super().prune_stalled_workers(seconds_since_heartbeat)
+
+    async def register_worker(self) -> int:
+        """Have a worker be known."""
+        with anyio.fail_after(ANSWER_TIMEOUT):
+            return await super().register_worker()
+
     async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
         """Fetch a job."""
         with anyio.fail_after(ANSWER_TIMEOUT):

@@ -74,7 +74,7 @@ class Runner:
         keep_a_periodic_task(self._app, self._settings.queues)
         try:
             await self._begin().started()
-        except ConnectorException as error:
+        except (ConnectorException, TimeoutError) as error:
             message = f"the database refuses the worker: {cause_of(error)}"
             raise HostStateError(message) from error
 
