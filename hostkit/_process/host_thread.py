@@ -21,7 +21,6 @@ from hostkit._values.text import add_note
 if TYPE_CHECKING:
     from anyio.lowlevel import EventLoopToken
 
-    from hostkit._core.lifecycle import Lifecycle
     from hostkit._core.runner import HostRunner
 
 T = TypeVar("T")
@@ -46,7 +45,6 @@ class HostThread:
         _process.require_backend(host.options.backend)
         self._host = host
         self._start = start
-        self._lifecycle: Lifecycle | None = None
         self._process = os.getpid()
         self._calls = _Calls()
         self._loop: EventLoopToken | None = None
@@ -135,10 +133,10 @@ class HostThread:
         except BaseException as error:  # noqa: BLE001  # raised in the thread that starts
             self._failure = error
         else:
-            self._lifecycle = self._host.lifecycle
-            assert self._lifecycle is not None
+            lifecycle = self._host.lifecycle
+            assert lifecycle is not None
             self._settled.set()
-            await self._lifecycle.ended.wait()
+            await lifecycle.ended.wait()
             await self._calls.close(self._host.options.cancellation_timeout)
         # Not left to the loop's end, which does not come while the task of an abandoned service lives.
         self._settled.set()
