@@ -9,7 +9,8 @@ from hostkit._command.target import Target, load, make_host
 from hostkit._config.options import WrongSettingsError, default_dump_signal
 from hostkit._config.outside import asks_for_help
 from hostkit._core.host import runner_of
-from hostkit._process.owner import loading_target, refuse_while_loading, require_backend
+from hostkit._execution.event_loop import require_backend
+from hostkit._process.owner import loading_target, refuse_while_loading
 from hostkit._process.owner import run as run_process
 from hostkit._process.signals import Signals
 from hostkit._values.errors import HostStateError, LoadError

@@ -11,6 +11,10 @@ from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import anyio
+
+from hostkit._values.errors import HostStateError
+
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future, Task
 
@@ -90,6 +94,24 @@ class EventLoop:
     def cancelled(self) -> bool:
         """Whether the task was cancelled natively, as asyncio does with every task when its loop is about to end."""
         return self._asyncio_task is not None and self._asyncio_task.cancelling() > 0
+
+
+def require_backend(backend: str) -> None:
+    """Raise a `HostStateError` if the event loop of that name is not installed."""
+    from importlib.util import find_spec
+
+    if backend != "asyncio" and find_spec(backend) is None:
+        message = f"backend {backend!r} is not installed; install hostkit-py[{backend}]"
+        raise HostStateError(message)
+
+
+def run_loop(function: Callable[[], Coroutine[Any, Any, None]], backend: str) -> None:
+    """Run the async *function* in an event loop of its own, the one that the option ``backend`` names."""
+    anyio.run(
+        function,
+        backend="trio" if backend == "trio" else "asyncio",
+        backend_options={"use_uvloop": True} if backend == "uvloop" else {},
+    )
 
 
 def loop_is_running() -> bool:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, TypeVarTuple, Unpack
 import anyio
 from anyio import from_thread
 
+from hostkit._execution.event_loop import require_backend, run_loop
 from hostkit._execution.stack import current_frames
-from hostkit._process import owner as _process
 from hostkit._process.watchdog import describe_block
 from hostkit._values.errors import HostFailedError, HostStateError
 from hostkit._values.functions import is_async
@@ -42,7 +42,7 @@ class HostThread:
 
     def __init__(self, host: "HostRunner", start: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Start *host* by *start*, and wait until it is ready."""
-        _process.require_backend(host.options.backend)
+        require_backend(host.options.backend)
         self._host = host
         self._start = start
         self._process = os.getpid()
@@ -113,13 +113,8 @@ class HostThread:
             add_note(exc, f"besides, {error}")
 
     def _work(self) -> None:
-        backend = self._host.options.backend
         try:
-            anyio.run(
-                self._live,
-                backend="trio" if backend == "trio" else "asyncio",
-                backend_options={"use_uvloop": True} if backend == "uvloop" else {},
-            )
+            run_loop(self._live, self._host.options.backend)
         except BaseException as error:  # noqa: BLE001  # raised in the thread that starts
             self._failure = error
         finally:

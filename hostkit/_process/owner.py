@@ -13,7 +13,7 @@ from hostkit._config.logging import bounded_log, configure, log
 
 # Loaded now: where it is needed, there may be no descriptor left to load it.
 from hostkit._core.status import status_lines
-from hostkit._execution.event_loop import loop_is_running
+from hostkit._execution.event_loop import loop_is_running, require_backend, run_loop
 from hostkit._process.leave import BLOCKED_EXIT_CODE, FLUSH_TIMEOUT, STUCK_EXIT_CODE, leave
 from hostkit._process.leftover_threads import Threads
 from hostkit._process.signals import Signals, in_main_thread, wake_loop
@@ -46,11 +46,7 @@ def run(host: "HostRunner", *, configure_logging: bool, signals: Signals | None 
     with _Ownership(host, signals) as ownership:
         ownership.begin(configure_logging=configure_logging)
         try:
-            anyio.run(
-                ownership.run,
-                backend="trio" if backend == "trio" else "asyncio",
-                backend_options={"use_uvloop": True} if backend == "uvloop" else {},
-            )
+            run_loop(ownership.run, backend)
         finally:
             ownership.await_threads()
     _raise_outcome(host)
@@ -270,12 +266,3 @@ def _raise_outcome(host: "HostRunner") -> None:
         raise outcome
     # Also where the stop was asked for with another code before.
     raise SystemExit(code) from failure
-
-
-def require_backend(backend: str) -> None:
-    """Raise a `HostStateError` if the event loop of that name is not installed."""
-    from importlib.util import find_spec
-
-    if backend != "asyncio" and find_spec(backend) is None:
-        message = f"backend {backend!r} is not installed; install hostkit-py[{backend}]"
-        raise HostStateError(message)
