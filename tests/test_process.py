@@ -61,7 +61,7 @@ def owner(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Ownership]:
 
     monkeypatch.setattr(_Ownership, "_leave", leave)
     host: Host = HostBuilder(QUIET).build()
-    ownership: Any = _Ownership(runner_of(host), None)
+    ownership: Any = _Ownership(runner_of(host), None, configure_logging=False)
     ownership._lifecycle = Lifecycle()
     yield ownership
     assert host.lifetime.failure is None

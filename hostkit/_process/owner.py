@@ -43,8 +43,7 @@ def run(host: "HostRunner", *, configure_logging: bool, signals: Signals | None 
         raise HostStateError(message)
     backend = host.options.backend
     require_backend(backend)
-    with _Ownership(host, signals) as ownership:
-        ownership.begin(configure_logging=configure_logging)
+    with _Ownership(host, signals, configure_logging=configure_logging) as ownership:
         try:
             run_loop(ownership.run, backend)
         finally:
@@ -54,8 +53,7 @@ def run(host: "HostRunner", *, configure_logging: bool, signals: Signals | None 
 
 async def run_async(host: "HostRunner", *, configure_logging: bool) -> int:
     """Run *host* in the running event loop; see `Host.run_async`."""
-    with _Ownership(host, None) as ownership:
-        ownership.begin(configure_logging=configure_logging)
+    with _Ownership(host, None, configure_logging=configure_logging) as ownership:
         await ownership.run()
     return host.lifetime.exit_code
 
@@ -83,7 +81,7 @@ class _Ownership:
     _owned = 0  # the process that has an owner: a fork has none yet
     loading = 0  # likewise, the process that loads a target
 
-    def __init__(self, host: "HostRunner", signals: Signals | None) -> None:
+    def __init__(self, host: "HostRunner", signals: Signals | None, *, configure_logging: bool) -> None:
         refuse_while_loading()
         if _Ownership._owned == os.getpid():
             message = (
@@ -97,6 +95,7 @@ class _Ownership:
         self._lifecycle: Lifecycle | None = None
         self._given = signals
         self._signals = signals or Signals()
+        self._logs = configure_logging
         self._log = bounded_log(options)
         self._watchdog = Watchdog(
             self._log,
@@ -117,21 +116,16 @@ class _Ownership:
                 else:
                     log("WARNING", "not in the main thread: the host takes no signals")
             stack.enter_context(self._watchdog)
+            if in_main_thread():
+                self._signals.on_dump(self._host.options.dump_signal, self.dump)
+                self._signals.take_back()  # what the target has taken while it was loaded
+            if self._logs:
+                configure(self._host.options)
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self._stack.close()
-
-    def begin(self, *, configure_logging: bool) -> None:
-        """Take what can be taken before the loop runs."""
-        options = self._host.options
-        self._logs = configure_logging
-        if in_main_thread():
-            self._signals.on_dump(options.dump_signal, self.dump)
-            self._signals.take_back()  # what the target has taken while it was loaded
-        if configure_logging:
-            configure(options)
 
     async def run(self) -> None:
         """Run one lifecycle of the host in the running loop, to its end."""
