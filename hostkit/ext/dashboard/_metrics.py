@@ -23,30 +23,11 @@ LATENESSES = (0.01, 0.1, 1.0, 10.0, 60.0)
 Encoder = Callable[[CollectorRegistry], bytes]
 
 
-class HostCollector(Collector):
-    """Reads a host at each scrape; between scrapes it only adds up how long runs take.
+class HostReader:
+    """Reads all metrics of a host; between two readings it only adds up how long runs take."""
 
-    To register in a registry of the app's own: ``REGISTRY.register(HostCollector(host))``. Restarts, failures and the
-    durations of runs are counted from when it was made. At most 500 services, jobs and queues have series of their
-    own; the runs of all further jobs are counted as those of the job ``other``. Prometheus' multiprocess mode leaves
-    collectors out: a host is one process, and one target.
-
-    Args:
-        source: The host, or the builder that makes it.
-    """
-
-    def __init__(self, source: HostBuilder | Host) -> None:
-        """Listen to *source*."""
-        self._take(HostView(source), LoopLag())
-
-    @classmethod
-    def sharing(cls, view: HostView, lag: LoopLag) -> "HostCollector":
-        """Return one that shares what the page knows of a host."""
-        collector = cls.__new__(cls)
-        collector._take(view, lag)  # noqa: SLF001  # its own class
-        return collector
-
-    def _take(self, view: HostView, lag: LoopLag) -> None:
+    def __init__(self, view: HostView, lag: LoopLag) -> None:
+        """Listen to the host of *view*."""
         self._view = view
         self._lag = lag
         self._durations = families.Histogram(DURATIONS)
@@ -57,18 +38,6 @@ class HostCollector(Collector):
         if isinstance(event, RunFinished):
             self._durations.add(event.duration)
             self._latenesses.add(max(0.0, (event.started - event.planned).total_seconds()))
-
-    def describe(self) -> Iterable[Metric]:
-        """Return nothing: the host need not be built when this is registered."""
-        return ()
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield every metric as it is now; from any thread."""
-        for family in self.read():
-            metric = Metric(family.name, family.text, family.kind)
-            for suffix, labels, values, number in family.samples:
-                metric.add_sample(f"{family.name}{suffix}", dict(zip(labels, values, strict=True)), number)
-            yield metric
 
     def read(self) -> list[families.Family]:
         """Return every metric as it is now."""
@@ -90,6 +59,35 @@ class HostCollector(Collector):
         ]
 
 
+class HostCollector(Collector):
+    """Reads a host at each scrape; between scrapes it only adds up how long runs take.
+
+    To register in a registry of the app's own: ``REGISTRY.register(HostCollector(host))``. Restarts, failures and the
+    durations of runs are counted from when it was made. At most 500 services, jobs and queues have series of their
+    own; the runs of all further jobs are counted as those of the job ``other``. Prometheus' multiprocess mode leaves
+    collectors out: a host is one process, and one target.
+
+    Args:
+        source: The host, or the builder that makes it.
+    """
+
+    def __init__(self, source: HostBuilder | Host) -> None:
+        """Listen to *source*."""
+        self._reader = HostReader(HostView(source), LoopLag())
+
+    def describe(self) -> Iterable[Metric]:
+        """Return nothing: the host need not be built when this is registered."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric as it is now; from any thread."""
+        for family in self._reader.read():
+            metric = Metric(family.name, family.text, family.kind)
+            for suffix, labels, values, number in family.samples:
+                metric.add_sample(f"{family.name}{suffix}", dict(zip(labels, values, strict=True)), number)
+            yield metric
+
+
 class Scrape:
     """One answer in the making."""
 
@@ -106,8 +104,8 @@ class Metrics:
     """
 
     def __init__(self, view: HostView, lag: LoopLag) -> None:
-        """Collect from *view*, and about the process."""
-        self._collector = HostCollector.sharing(view, lag)
+        """Read the host of *view*, and the process."""
+        self._reader = HostReader(view, lag)
         self._process = CollectorRegistry()
         for kind in (ProcessCollector, PlatformCollector, GCCollector):
             kind(registry=self._process)
@@ -125,7 +123,7 @@ class Metrics:
                 continue  # the request that made it was cancelled
             scrape = self._scrapes[media_type] = Scrape()
             try:
-                found = self._collector.read()
+                found = self._reader.read()
                 scrape.body = await to_thread.run_sync(self._encode, found, encode, "openmetrics" in media_type)
                 return scrape.body, media_type
             finally:
