@@ -12,7 +12,7 @@ from hostkit.ext.dashboard._events import EventLog
 from hostkit.ext.dashboard._text import hostkit_version, shortened
 from hostkit.ext.dashboard._viewers import LoopLag
 from hostkit.jobs import JobQueue, JobState
-from hostkit.scheduling import Outcome, ScheduledJob
+from hostkit.scheduling import Outcome, Run, ScheduledJob
 
 MOST_NAMES = 500
 """How many services, jobs and queues have series of their own: each is kept by Prometheus for a long time."""
@@ -172,8 +172,8 @@ def of_names(dropped: Mapping[str, int]) -> Iterator[Family]:
     yield _gauge("metrics_dropped_names", "How many names have no series of their own.", samples, "kind")
 
 
-def _planned(run: object) -> datetime | None:
-    return getattr(run, "planned", None)
+def _planned(run: Run | None) -> datetime | None:
+    return None if run is None else run.planned
 
 
 def _label(name: str) -> str:

@@ -9,7 +9,7 @@ from hostkit.ext.dashboard._snapshot import JSON, run_json
 from hostkit.ext.dashboard._text import LONGEST_TEXT, line_of, short_name, shortened, words
 from hostkit.ext.dashboard._view import Clocks, DurableJob, HostView, iso, named
 from hostkit.jobs import Job, JobQueue, JobState
-from hostkit.scheduling import ScheduledJob
+from hostkit.scheduling import Run, ScheduledJob
 
 MOST = 200
 """How many items a row opens to at most, whatever is asked for."""
@@ -102,13 +102,10 @@ def _of_schedule(job: ScheduledJob, limit: int) -> list[JSON]:
     return [_group("Running", running, limit), _group("Last runs", map(_run, reversed(job.history)), limit)]
 
 
-def _run(run: object) -> JSON:
-    found = run_json(run, LONGEST_TEXT)  # type: ignore[arg-type]
-    assert found is not None
-    took = None if found["duration"] is None else found["duration"]
+def _run(run: Run) -> JSON:
+    found = run_json(run, LONGEST_TEXT)
     text = found["error"] or found["reason"]
-    where = line_of(run.error)  # type: ignore[attr-defined]
-    return _item(found["planned"], found["outcome"] or "running", text, where, duration=took)
+    return _item(found["planned"], found["outcome"] or "running", text, line_of(run.error), duration=found["duration"])
 
 
 def _options(job: ScheduledJob) -> JSON:

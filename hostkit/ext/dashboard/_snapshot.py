@@ -135,10 +135,8 @@ async def _list(items: Sequence[T], row: Callable[[T], JSON], pause: Pause) -> s
     return f"[{','.join(texts)}]"
 
 
-def run_json(run: Run | None, limit: int = SHORT_ERROR) -> JSON | None:
+def run_json(run: Run, limit: int = SHORT_ERROR) -> JSON:
     """Return a run of a scheduled job, its error shortened to *limit* characters."""
-    if run is None:
-        return None
     error = words(run.error)
     return {
         "planned": iso(run.planned),
@@ -228,7 +226,7 @@ def _schedule(row: Row) -> JSON:
         "running": len(runs),
         "running_since": iso(min(began)) if began else None,
         "next_run": next_run,
-        "last": run_json(history[-1] if history else None),
+        "last": run_json(history[-1]) if history else None,
     }
 
 
