@@ -8,7 +8,6 @@ import anyio
 
 from hostkit import Host, HostkitError, HostState
 from hostkit._config.logging import bounded_log
-from hostkit.ext.dashboard._history import find_schedule
 from hostkit.ext.dashboard._text import printable, short_name, shortened
 from hostkit.ext.dashboard._view import DurableWorker, HostView, named
 from hostkit.jobs import Job, JobQueue, QueueFullError
@@ -104,7 +103,7 @@ class Actions:
         return f"{short_name(name)} is being restarted, and is not ready yet."
 
     def _schedule(self, asked: Asked) -> ScheduledJob:
-        job = find_schedule(self._view, asked)
+        job = self._view.schedule(str(asked.get("name", "")), str(asked.get("scheduler") or ""))
         if job is None:
             raise _gone(asked, "job")
         return job

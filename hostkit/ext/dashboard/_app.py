@@ -196,10 +196,9 @@ class DashboardApp:
         limit = asked.get("limit", "50")
         if not (limit.isascii() and limit.isdecimal() and 0 < int(limit[:9]) <= MOST_ITEMS):
             return error_response(HTTPStatus.BAD_REQUEST, f"limit is a number from 1 to {MOST_ITEMS}")
-        host = self.view.host
         if asked.get("kind") == "durable":
             await self.view.durable.refresh(self.view.durable_workers(), MOST_ITEMS)
-        found = None if host is None else history(self.view, host, asked, int(limit))
+        found = history(self.view, asked, int(limit))
         if found is None:
             return error_response(HTTPStatus.NOT_FOUND, "there is nothing of that kind and name")
         return Response(json.dumps(found, allow_nan=False), media_type="application/json")

@@ -15,22 +15,24 @@ MOST = 200
 """How many items a row opens to at most, whatever is asked for."""
 
 
-def history(view: HostView, host: Host, asked: Mapping[str, str], limit: int) -> JSON | None:
+def history(view: HostView, asked: Mapping[str, str], limit: int) -> JSON | None:
     """Return what a row opens to, or None if there is nothing of that kind and name.
 
     Args:
         view: The host.
-        host: The same.
         asked: ``kind`` and ``name``, for a schedule perhaps ``scheduler``, as in a snapshot.
         limit: How many items each group may have.
     """
+    host = view.host
+    if host is None:
+        return None
     kind, name = asked.get("kind"), asked.get("name", "")
     clocks = view.clocks_now(host)
     groups: list[JSON] | None = None
     facts: JSON = {}
     if kind == "service" and view.service(name) is not None:
         groups, facts = _of_service(view, clocks, name), _policy(host, name)
-    elif kind == "schedule" and (job := find_schedule(view, asked)) is not None:
+    elif kind == "schedule" and (job := view.schedule(name, asked.get("scheduler", ""))) is not None:
         groups, facts = _of_schedule(job, limit), _options(job)
     elif kind == "queue" and (queue := named(name, view.queues())) is not None:
         groups = _of_queue(queue, clocks, limit)
@@ -46,16 +48,6 @@ def history(view: HostView, host: Host, asked: Mapping[str, str], limit: int) ->
         "groups": [each for each in groups if each["items"]],
         "facts": facts,
     }
-
-
-def find_schedule(view: HostView, asked: Mapping[str, object]) -> ScheduledJob | None:
-    """Return the scheduled job of that name, of the scheduler that is named if one is."""
-    for name, scheduler in view.schedulers().items():
-        if asked.get("scheduler") in {None, "", name, short_name(name)}:
-            job = named(str(asked.get("name", "")), scheduler.jobs)
-            if job is not None:
-                return job
-    return None
 
 
 def _group(title: str, items: Iterable[JSON], limit: int) -> JSON:

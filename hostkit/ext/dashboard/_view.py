@@ -206,6 +206,14 @@ class HostView:
             for job in tuple(scheduler.jobs.values()):
                 yield name, job
 
+    def schedule(self, name: str, scheduler: str) -> ScheduledJob | None:
+        """Return a scheduled job by its name, of the scheduler of that name unless that is empty."""
+        for own_name, found in self.schedulers().items():
+            job = named(name, found.jobs) if scheduler in {"", own_name, short_name(own_name)} else None
+            if job is not None:
+                return job
+        return None
+
     def service(self, name: str) -> HostedService | None:
         """Return a service by its name, which may be shortened as in a snapshot."""
         return named(name, {} if self.host is None else self.host.services)
