@@ -18,13 +18,12 @@ from hostkit._config.logging import bounded_log
 from hostkit.ext.asgi import Message, Receive, Send, header
 from hostkit.ext.dashboard._actions import ActionError, Actions
 from hostkit.ext.dashboard._guard import OPEN_PATHS, Guard, RefusedError
-from hostkit.ext.dashboard._history import MOST as MOST_ITEMS
 from hostkit.ext.dashboard._history import history
 from hostkit.ext.dashboard._http import CLOSE, EventStream, Probe, error_response, peer_of, read_body, refuse
 from hostkit.ext.dashboard._page import Page
 from hostkit.ext.dashboard._plain import plain_status
 from hostkit.ext.dashboard._snapshot import Pause, take
-from hostkit.ext.dashboard._view import HostView
+from hostkit.ext.dashboard._view import MOST_ITEMS, HostView
 from hostkit.ext.dashboard._viewers import LoopLag, Viewers
 from hostkit.ext.health import Probes
 
@@ -156,7 +155,7 @@ class DashboardApp:
     async def _refresh(self) -> None:
         host = self.view.host
         if host is not None:
-            await self.view.durable.refresh(self.view.durable_workers(), MOST_ITEMS)
+            await self.view.refresh_durable()
             if host.lifetime.state is HostState.STARTED:
                 await self._probes.checks.ask(host)
 
@@ -197,7 +196,7 @@ class DashboardApp:
         if not (limit.isascii() and limit.isdecimal() and 0 < int(limit[:9]) <= MOST_ITEMS):
             return error_response(HTTPStatus.BAD_REQUEST, f"limit is a number from 1 to {MOST_ITEMS}")
         if asked.get("kind") == "durable":
-            await self.view.durable.refresh(self.view.durable_workers(), MOST_ITEMS)
+            await self.view.refresh_durable()
         found = history(self.view, asked, int(limit))
         if found is None:
             return error_response(HTTPStatus.NOT_FOUND, "there is nothing of that kind and name")
@@ -222,7 +221,7 @@ class DashboardApp:
         if self._metrics is None:
             self._metrics = Metrics(self.view, self.lag)
         self.lag.expect_scrapes()
-        await self.view.durable.refresh(self.view.durable_workers(), MOST_ITEMS)
+        await self.view.refresh_durable()
         body, media_type = await self._metrics.scrape(request.headers.get("accept", ""))
         return Response(body, headers={"Content-Type": media_type})
 

@@ -7,12 +7,9 @@ from typing import Any
 from hostkit import EndAction, Host, Restart
 from hostkit.ext.dashboard._snapshot import JSON, run_json
 from hostkit.ext.dashboard._text import LONGEST_TEXT, line_of, short_name, shortened, words
-from hostkit.ext.dashboard._view import Clocks, DurableJob, HostView, iso, named
+from hostkit.ext.dashboard._view import MOST_ITEMS, Clocks, DurableJob, HostView, iso, named
 from hostkit.jobs import Job, JobQueue, JobState
 from hostkit.scheduling import Run, ScheduledJob
-
-MOST = 200
-"""How many items a row opens to at most, whatever is asked for."""
 
 
 def history(view: HostView, asked: Mapping[str, str], limit: int) -> JSON | None:
@@ -65,7 +62,7 @@ def _of_service(view: HostView, clocks: Clocks, name: str) -> list[JSON]:
         | ({"times": entry.times, "first_at": clocks.instant(entry.first_at)} if entry.times > 1 else {})
         for entry in reversed(entries)
     ]
-    return [_group("", items, MOST)]
+    return [_group("", items, MOST_ITEMS)]
 
 
 def _policy(host: Host, name: str) -> JSON:
@@ -145,4 +142,4 @@ def _of_durable(jobs: Sequence[DurableJob]) -> list[JSON]:
         runs = "1 attempt" if job.attempts == 1 else f"{job.attempts} attempts"
         text = f"after {runs}" + ("" if job.error is None else f": {shortened(job.error)}")
         items.append(_item(job.at, "failed", text, id=job.id, name=short_name(job.task), actions=["retry", "delete"]))
-    return [_group("Failed for good", items, MOST)]
+    return [_group("Failed for good", items, MOST_ITEMS)]

@@ -14,6 +14,8 @@ from hostkit.scheduling import ScheduledJob, Scheduler
 
 S = TypeVar("S")
 
+MOST_ITEMS = 200
+"""How many items a row opens to at most, whatever is asked for."""
 DURABLE_TIMEOUT = 2.0
 DRIFT = timedelta(seconds=0.5)
 DURABLE_FRESH = 2.0
@@ -118,7 +120,7 @@ class DurableCounts:
         self.errors: dict[str, Exception] = {}
         self._asked_at: float | None = None
 
-    async def refresh(self, workers: Mapping[str, DurableWorker], limit: int) -> None:
+    async def refresh(self, workers: Mapping[str, DurableWorker]) -> None:
         """Query all *workers*, unless the last query is less than two seconds old."""
         now = anyio.current_time()
         if not workers or (self._asked_at is not None and 0 <= now - self._asked_at < DURABLE_FRESH):
@@ -126,19 +128,19 @@ class DurableCounts:
         self._asked_at = now
         async with anyio.create_task_group() as group:
             for name, worker in workers.items():
-                group.start_soon(self._ask, name, worker, limit)
+                group.start_soon(self._ask, name, worker)
         self._asked_at = anyio.current_time()
 
     def forget(self) -> None:
         """Discard the age of the counts, as an action has changed them."""
         self._asked_at = None
 
-    async def _ask(self, name: str, worker: DurableWorker, limit: int) -> None:
+    async def _ask(self, name: str, worker: DurableWorker) -> None:
         try:
             with anyio.fail_after(DURABLE_TIMEOUT):
                 self.counts[name] = await worker.counts()
                 self.oldest[name] = await worker.oldest_waiting_age()
-                self.failed[name] = await worker.failed(limit)
+                self.failed[name] = await worker.failed(MOST_ITEMS)
             self.errors.pop(name, None)
         except Exception as error:  # noqa: BLE001  # whatever the engine raises is shown
             self.errors[name] = error
@@ -199,6 +201,10 @@ class HostView:
     def durable_workers(self) -> dict[str, DurableWorker]:
         """Return the workers of engines that keep jobs, by name."""
         return self._services(DurableWorker)  # type: ignore[type-abstract]  # isinstance knows protocols
+
+    async def refresh_durable(self) -> None:
+        """Have `durable` tell of these workers as they are now, or were two seconds ago."""
+        await self.durable.refresh(self.durable_workers())
 
     def schedules(self) -> Iterator[tuple[str, ScheduledJob]]:
         """Yield every scheduled job with its scheduler's name."""
