@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +18,7 @@ from puppet import QUIET, Plain, Puppet
 from hostkit import Host, HostBuilder, HostStatus, Restart, ServiceStatus
 from hostkit.ext.asgi import Message, Receive, Send
 from hostkit.ext.dashboard import dashboard_app
-from hostkit.ext.dashboard._snapshot import Pause
+from hostkit.ext.dashboard._snapshot import Pause, Snapshot
 from hostkit.ext.dashboard._viewers import LoopLag, Viewers
 from hostkit.scheduling import Every, Scheduler
 
@@ -336,13 +336,13 @@ class TestEnd:
         """One that comes while a snapshot is taken waits for the next, which shows how each service has ended."""
         readings = 0
 
-        async def read(pause: Pause) -> tuple[str, str]:
+        async def read(pause: Pause) -> Snapshot:
             nonlocal readings
             await pause()
             readings += 1
             if readings == 2:
                 viewers.end("signal SIGTERM", 0)
-            return str(readings), str(readings)
+            return Snapshot(str(readings), str(readings))
 
         viewers = Viewers(read, nothing, LoopLag(), longest=math.inf)
 
@@ -422,12 +422,12 @@ class TestCost:
         """A reading that waits for long turns of other services between its parts is no reason to read less often."""
         readings = 0
 
-        async def read(pause: Callable[[], Awaitable[None]]) -> tuple[str, str]:
+        async def read(pause: Pause) -> Snapshot:
             nonlocal readings
             readings += 1
             for _ in range(3):
                 await pause()
-            return "", ""
+            return Snapshot("", "")
 
         async def refresh() -> None:
             raise AssertionError

@@ -22,7 +22,7 @@ from hostkit.ext.dashboard._history import history
 from hostkit.ext.dashboard._http import CLOSE, EventStream, Probe, error_response, peer_of, read_body, refuse
 from hostkit.ext.dashboard._page import Page
 from hostkit.ext.dashboard._plain import plain_status
-from hostkit.ext.dashboard._snapshot import Pause, take
+from hostkit.ext.dashboard._snapshot import Pause, Snapshot, take
 from hostkit.ext.dashboard._view import MOST_ITEMS, HostView
 from hostkit.ext.dashboard._viewers import LoopLag, Viewers
 from hostkit.ext.health import Probes
@@ -141,8 +141,8 @@ class DashboardApp:
 
     # What a snapshot is made of.
 
-    async def _read(self, pause: Pause) -> tuple[str, str] | None:
-        snapshot = await take(
+    async def _read(self, pause: Pause) -> Snapshot | None:
+        return await take(
             self.view,
             pause,
             token=self._guard.asks_token,
@@ -150,7 +150,6 @@ class DashboardApp:
             checks=self._probes.checks.results,
             loop_lag=self.lag.largest(),
         )
-        return None if snapshot is None else (snapshot.text, snapshot.changing)
 
     async def _refresh(self) -> None:
         host = self.view.host
@@ -179,15 +178,15 @@ class DashboardApp:
         latest = await self.viewers.latest()
         if latest is None:
             return error_response(HTTPStatus.SERVICE_UNAVAILABLE, "the host has not been built yet")
-        etag = f'"{sha256(latest[1].encode()).hexdigest()[:16]}"'
+        etag = f'"{sha256(latest.changing.encode()).hexdigest()[:16]}"'
         if request.headers.get("if-none-match") == etag:
             return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": etag})
-        return Response(latest[0], headers={"ETag": etag}, media_type="application/json")
+        return Response(latest.text, headers={"ETag": etag}, media_type="application/json")
 
     async def _plain_status(self, request: Request) -> Response:  # noqa: ARG002
         await self._refresh()
         latest = await self.viewers.latest()
-        text = "not started\n" if latest is None else plain_status(json.loads(latest[0]))
+        text = "not started\n" if latest is None else plain_status(json.loads(latest.text))
         return PlainTextResponse(text, headers={"Refresh": "5"})
 
     async def _history(self, request: Request) -> Response:

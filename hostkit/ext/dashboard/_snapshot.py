@@ -3,9 +3,8 @@
 import json
 import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from hostkit import Host, HostState, HostStatus, ServiceStatus
 from hostkit.ext.dashboard._problems import RUNS, Findings, Planned, find_problems
@@ -30,8 +29,7 @@ T = TypeVar("T")
 _encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
 
-@dataclass
-class Snapshot:
+class Snapshot(NamedTuple):
     """One reading of a host.
 
     Attributes:

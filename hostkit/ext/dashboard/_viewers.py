@@ -13,7 +13,7 @@ from anyio.abc import TaskGroup
 
 from hostkit.events import HostEvent, HostStarting, HostStopped
 from hostkit.ext.asgi import Receive, Send
-from hostkit.ext.dashboard._snapshot import Pause
+from hostkit.ext.dashboard._snapshot import Pause, Snapshot
 
 MOST = 50
 EVERY = 1.0
@@ -82,8 +82,8 @@ class Viewers:
     One of the streams wakes all of them; when it ends, the next one takes over.
 
     Args:
-        read: Takes a snapshot and returns its text, and the part of it that decides whether it is new; None before the
-            host is built. It gets a function to await between its parts, as others have turns then.
+        read: Takes a snapshot; None before the host is built. It gets a function to await between its parts, as others
+            have turns then.
         refresh: Updates the data that a snapshot cannot wait for; awaited once a second while there is a stream.
         lag: Receives how late the streams' timer fires.
         longest: The number of seconds after which a stream ends, and the client reconnects. A server that waits for
@@ -92,7 +92,7 @@ class Viewers:
 
     def __init__(
         self,
-        read: Callable[[Pause], Awaitable[tuple[str, str] | None]],
+        read: Callable[[Pause], Awaitable[Snapshot | None]],
         refresh: Callable[[], Awaitable[None]],
         lag: LoopLag,
         *,
@@ -114,7 +114,7 @@ class Viewers:
         self._took: deque[float] = deque([0.0], maxlen=3)  # the quickest of them counts: a first one may be slow
         self._paused = 0.0
         self._is_old = True
-        self._latest: tuple[str, str] | None = None
+        self._latest: Snapshot | None = None
         self._encoded: bytes | None = None
         self._version = self._unchanged = 0
         self._end: str | None = None
@@ -146,7 +146,7 @@ class Viewers:
         if self._end is not None and self._count:
             await self._closed.wait()
 
-    async def latest(self) -> tuple[str, str] | None:
+    async def latest(self) -> Snapshot | None:
         """Return a snapshot that is at most a quarter of a second old, or older where taking one is slow."""
         async with self._lock:
             return await self._at_most(SOONEST)
@@ -177,7 +177,7 @@ class Viewers:
             return SOONEST
         return EVERY if self._unchanged < UNCHANGED else AT_REST
 
-    async def _at_most(self, age: float) -> tuple[str, str] | None:
+    async def _at_most(self, age: float) -> Snapshot | None:
         now = anyio.current_time()
         if not 0 <= now - self._read_at < max(age, min(self._took) * SHARE):
             self._is_old, self._paused = False, 0.0
@@ -186,7 +186,7 @@ class Viewers:
             self._read_at = now
             self._took.append(anyio.current_time() - now - self._paused)
             self._unchanged += 1
-            if fresh is None or self._latest is None or fresh[1] != self._latest[1]:
+            if fresh is None or self._latest is None or fresh.changing != self._latest.changing:
                 self._version += 1
                 self._unchanged = 0
             self._latest, self._encoded = fresh, None
@@ -213,7 +213,7 @@ class Viewers:
             now = anyio.current_time()
             message = b""
             if latest is not None and self._version != sent_version:
-                message, sent_version = self._status_event(latest[0]), self._version
+                message, sent_version = self._status_event(latest.text), self._version
             elif now - sent_at >= PULSE:
                 message = b"event: pulse\ndata:\n\n"
             if ended:
