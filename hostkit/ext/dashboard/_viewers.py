@@ -115,7 +115,7 @@ class Viewers:
         self._paused = 0.0
         self._is_old = True
         self._latest: Snapshot | None = None
-        self._encoded: bytes | None = None
+        self._status_event = b""  # the latest snapshot as it is sent, encoded once for all streams
         self._version = self._unchanged = 0
         self._end: str | None = None
 
@@ -189,7 +189,9 @@ class Viewers:
             if fresh is None or self._latest is None or fresh.changing != self._latest.changing:
                 self._version += 1
                 self._unchanged = 0
-            self._latest, self._encoded = fresh, None
+            self._latest = fresh
+            if fresh is not None:
+                self._status_event = f"id: {self._version}\nevent: status\ndata: {fresh.text}\n\n".encode()
         return self._latest
 
     async def _pause(self) -> None:
@@ -213,7 +215,7 @@ class Viewers:
             now = anyio.current_time()
             message = b""
             if latest is not None and self._version != sent_version:
-                message, sent_version = self._status_event(latest.text), self._version
+                message, sent_version = self._status_event, self._version
             elif now - sent_at >= PULSE:
                 message = b"event: pulse\ndata:\n\n"
             if ended:
@@ -226,12 +228,6 @@ class Viewers:
                 is_open = await _send(send, message)
             if is_open:
                 await turn.wait()
-
-    def _status_event(self, text: str) -> bytes:
-        """Return the latest snapshot as it is sent, encoded once for all streams."""
-        if self._encoded is None:
-            self._encoded = f"id: {self._version}\nevent: status\ndata: {text}\n\n".encode()
-        return self._encoded
 
     async def _drive(self) -> None:
         """Wake all streams, when something has changed or at the next tick."""
