@@ -118,7 +118,7 @@ def test_the_probes_are_those_of_hostkit() -> None:
     probes = {kind: container()[f"{kind}Probe"] for kind in ("startup", "liveness", "readiness")}
     (port,) = container()["ports"]
 
-    assert {probe["httpGet"]["path"] for probe in probes.values()} == health.PATHS
+    assert {probe["httpGet"]["path"] for probe in probes.values()} == health.PROBE_PATHS
     assert all(probe["httpGet"]["port"] == port["name"] for probe in probes.values())
     assert container()["args"][-1].endswith(f":{port['containerPort']}")
     assert all(probe["timeoutSeconds"] > health.CHECK_TIMEOUT for probe in probes.values())

@@ -14,7 +14,7 @@ from hostkit.ext.asgi import ASGIApp, Receive, Send, calls_loopback, is_local
 __all__ = ["health_app"]
 
 METHODS = frozenset({"GET", "HEAD"})
-PATHS = frozenset({"/livez", "/readyz", "/startupz"})
+PROBE_PATHS = frozenset({"/livez", "/readyz", "/startupz"})
 CHECK_TIMEOUT = 2.0
 """Seconds that each check may take: less than what the asker waits."""
 FRESH = 1.0
@@ -47,7 +47,7 @@ def health_app(source: HostBuilder | Host, *, checks: bool = True) -> ASGIApp:
             raise RuntimeError(message)
         path = str(scope["path"]).removeprefix(str(scope.get("root_path", "")))
         status, text = 404, "not found"
-        if path in PATHS:
+        if path in PROBE_PATHS:
             status, text = (405, "GET or HEAD") if scope["method"] not in METHODS else await probes.answer(path, scope)
         await respond(scope, send, status, text)
 

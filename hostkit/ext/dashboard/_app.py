@@ -17,7 +17,7 @@ from hostkit import Host, HostBuilder, HostState
 from hostkit._config.logging import bounded_log
 from hostkit.ext.asgi import Message, Receive, Send, header
 from hostkit.ext.dashboard._actions import ActionError, Actions
-from hostkit.ext.dashboard._guard import OPEN_PATHS, Guard, RefusedError
+from hostkit.ext.dashboard._guard import Guard, RefusedError
 from hostkit.ext.dashboard._history import history
 from hostkit.ext.dashboard._http import CLOSE, EventStream, Probe, error_response, peer_of, read_body, refuse
 from hostkit.ext.dashboard._page import Page
@@ -25,7 +25,7 @@ from hostkit.ext.dashboard._plain import plain_status
 from hostkit.ext.dashboard._snapshot import Pause, Snapshot, take
 from hostkit.ext.dashboard._view import MOST_ITEMS, HostView
 from hostkit.ext.dashboard._viewers import LoopLag, Viewers
-from hostkit.ext.health import Probes
+from hostkit.ext.health import PROBE_PATHS, Probes
 
 AT_ONCE = 100
 KEPT_FOR_PROBES = 10
@@ -81,7 +81,7 @@ class DashboardApp:
             return  # its place is for others; the server closes the connection
 
     async def _answer(self, scope: Any, receive: Receive, send: Send, path: str) -> None:  # noqa: ANN401
-        kept = path in OPEN_PATHS or path == "/metrics"
+        kept = path in PROBE_PATHS or path == "/metrics"
         if self._at_once >= (AT_ONCE if kept else AT_ONCE - KEPT_FOR_PROBES):
             await error_response(HTTPStatus.SERVICE_UNAVAILABLE, "too many requests at once", [("Retry-After", "5")])(
                 scope, receive, send
@@ -90,7 +90,7 @@ class DashboardApp:
         self._at_once += 1
         try:
             self._guard.check_request(scope, path)
-            if path not in OPEN_PATHS and path != "/sign-in":
+            if path not in PROBE_PATHS and path != "/sign-in":
                 self._check_signed_in(scope, path)
             await self._routes(scope, receive, send)
         except RefusedError as refused:
@@ -99,7 +99,7 @@ class DashboardApp:
             self._at_once -= 1
 
     def _table(self) -> list[Route]:
-        probes = [Route(path, self._probe) for path in sorted(OPEN_PATHS)]
+        probes = [Route(path, self._probe) for path in sorted(PROBE_PATHS)]
         return [
             Route("/", self._document),
             Route("/status.json", self._status),

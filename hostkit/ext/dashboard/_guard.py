@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 
 from hostkit.ext.asgi import LOOPBACK_NAMES, header, host_name, is_local
+from hostkit.ext.health import PROBE_PATHS
 
 TOKEN_VARIABLE = "HOSTKIT_DASHBOARD_TOKEN"  # noqa: S105  # its name
 SHORTEST_TOKEN = 16
@@ -19,7 +20,6 @@ COOKIE = "hostkit"
 SESSION = 12 * 3600.0
 LONGEST_URL = 2_048
 TRIES_AT_ONCE = 5
-OPEN_PATHS = frozenset({"/livez", "/readyz", "/startupz"})
 
 Scope = Mapping[str, Any]
 
@@ -96,7 +96,7 @@ class Guard:
         if len(scope.get("raw_path") or scope["path"]) + len(scope["query_string"]) > LONGEST_URL:
             raise RefusedError(HTTPStatus.REQUEST_URI_TOO_LONG, "the URL is too long")
         # A kubelet asks the probes by the address of the pod, and is not on loopback.
-        asks_probe = path in OPEN_PATHS and not is_local(scope)
+        asks_probe = path in PROBE_PATHS and not is_local(scope)
         hosts = self._hosts or (LOOPBACK_NAMES if self._digest is None and not asks_probe else None)
         if hosts is not None and host_name(scope) not in hosts:
             raise RefusedError(HTTPStatus.BAD_REQUEST, "this server has no such name; see the option hosts=")
