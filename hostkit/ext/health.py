@@ -54,10 +54,14 @@ def health_app(source: HostBuilder | Host, *, checks: bool = True) -> ASGIApp:
     return app
 
 
+def host_of(source: HostBuilder | Host) -> Host | None:
+    """Return the host; None until the builder has built it."""
+    return source if isinstance(source, Host) else source.host
+
+
 def listen(source: HostBuilder | Host, listener: Callable[[HostEvent], None]) -> None:
     """Have *listener* called with every event, also where the builder has built its host already."""
-    built = source if isinstance(source, Host) else source.host
-    (source if built is None else built).on_event(listener)
+    (host_of(source) or source).on_event(listener)
 
 
 async def respond(scope: Mapping[str, Any], send: Send, status: int, text: str) -> None:
@@ -131,7 +135,7 @@ class Probes:
 
     async def answer(self, path: str, scope: Mapping[str, Any], *, trusted: bool = False) -> tuple[int, str]:
         """Return HTTP status and text for a probe's *path*; *trusted* clients are shown what a check has raised."""
-        host = self._source if isinstance(self._source, Host) else self._source.host
+        host = host_of(self._source)
         if host is None:
             return (200, "ok") if path == "/livez" else (503, "not started")
         status = host.status(lines=False)

@@ -9,6 +9,7 @@ import anyio
 from hostkit import Host, HostBuilder, HostedService, HostStatus
 from hostkit.ext.dashboard._events import EventLog
 from hostkit.ext.dashboard._text import short_name
+from hostkit.ext.health import host_of
 from hostkit.jobs import JobQueue
 from hostkit.scheduling import ScheduledJob, Scheduler
 
@@ -167,7 +168,7 @@ class HostView:
     @property
     def host(self) -> Host | None:
         """The host; None until the builder has built it."""
-        return self.source if isinstance(self.source, Host) else self.source.host
+        return host_of(self.source)
 
     def clocks(self, status: HostStatus) -> Clocks:
         """Return the clocks for a snapshot of *status*; the next snapshot's instants keep to them."""
