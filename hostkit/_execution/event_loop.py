@@ -105,6 +105,13 @@ def require_backend(backend: str) -> None:
         raise HostStateError(message)
 
 
+def require_asyncio(library: str) -> None:
+    """Raise a `HostStateError` in a loop of trio's, where *library* does not run."""
+    if _is_trio():
+        message = f"{library} needs asyncio or uvloop, not trio; see the option backend (HOSTKIT_BACKEND)"
+        raise HostStateError(message)
+
+
 def run_loop(function: Callable[[], Coroutine[Any, Any, None]], backend: str) -> None:
     """Run the async *function* in an event loop of its own, the one that the option ``backend`` names."""
     anyio.run(

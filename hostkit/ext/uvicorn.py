@@ -14,8 +14,9 @@ import anyio
 from anyio.abc import SocketAttribute
 from uvicorn import Config, Server
 
-from hostkit import BackgroundService, HostStateError, StoppingToken
+from hostkit import BackgroundService, StoppingToken
 from hostkit._config.service_context import log_in_service
+from hostkit._execution.event_loop import require_asyncio
 from hostkit.ext.asgi import AnyASGIApp, Receive, Send
 
 __all__ = ["WebServer"]
@@ -128,9 +129,7 @@ class WebServer(BackgroundService):
 
     async def start(self) -> None:
         """Start the app's lifespan and listen."""
-        if anyio.get_cancelled_exc_class().__module__.startswith("trio"):
-            message = "uvicorn needs asyncio or uvloop, not trio; see the option backend (HOSTKIT_BACKEND)"
-            raise HostStateError(message)
+        require_asyncio("uvicorn")
         config = copy(self._config)  # uvicorn loads one only once
         config.load()
         backlog, config.backlog = config.backlog, self._accepted_at_once  # asyncio takes one number for both

@@ -11,7 +11,8 @@ from procrastinate import App
 from procrastinate.exceptions import AlreadyEnqueued, UniqueViolation
 from procrastinate.jobs import Status
 
-from hostkit import BackgroundService, Backoff, HostStateError, StoppingToken
+from hostkit import BackgroundService, Backoff, StoppingToken
+from hostkit._execution.event_loop import require_asyncio
 from hostkit.ext.procrastinate import _database, _statements
 from hostkit.ext.procrastinate._engine import bound_answers
 from hostkit.ext.procrastinate._errors import WorkerNotRunningError
@@ -135,9 +136,7 @@ class ProcrastinateWorker(BackgroundService):
         self, stopping_token: StoppingToken, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
     ) -> None:
         """Run jobs; it is for the host to call."""
-        if anyio.get_cancelled_exc_class().__module__.startswith("trio"):
-            message = "procrastinate needs asyncio or uvloop, not trio; see the option backend (HOSTKIT_BACKEND)"
-            raise HostStateError(message)
+        require_asyncio("procrastinate")
         app, settings = self.app, self._settings
         app.perform_import_paths()  # type: ignore[no-untyped-call]
         warn_of_few_threads(app, settings.concurrency)
