@@ -6,7 +6,6 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from functools import partial
-from inspect import iscoroutinefunction
 from typing import Any
 
 import anyio
@@ -34,7 +33,6 @@ class RunningJob:
 
     Attributes:
         job: The row, as it was fetched.
-        is_async: Whether its function is; one that blocks is called on a thread.
         began: When, on the event loop's clock.
         aborted: Whether the stop has aborted it.
         ended: Whether its function has ended.
@@ -43,7 +41,6 @@ class RunningJob:
     def __init__(self, context: JobContext, task: asyncio.Task[Any], began: float) -> None:
         """Begin."""
         self.job = context.job
-        self.is_async = iscoroutinefunction(context.task.func)
         self.began = began
         self.aborted = self.ended = False
         self.thread: int | None = None
@@ -73,7 +70,7 @@ class RunningJob:
             return False
         aborts_already = self._engine_reason() is not None
         self.aborted = True
-        if not aborts_already and (self.is_async or self.thread is None):
+        if not aborts_already and self.thread is None:
             self._task.cancel()
         return True
 
