@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.machinery import ModuleSpec
 from inspect import Parameter, signature, unwrap
 from types import ModuleType, SimpleNamespace
 from typing import get_type_hints
@@ -56,7 +55,7 @@ def load(name: str) -> Target:
     else:
         module = _load_module(place)
         if attribute is None and _default(module) is None and hasattr(module, "__path__"):
-            module = _load_main(place) or module
+            module = _import(f"{place}.{MAIN}") or module  # what `python -m` would run
     return Target(_pick(module, attribute, place), module.__name__.removesuffix(f".{MAIN}"), name)
 
 
@@ -118,7 +117,10 @@ def _load_file(path: str) -> ModuleType:
     if spec is None or spec.loader is None:
         message = f"not a Python file: {path!r}; its name must end in .py"
         raise LoadError(message)
-    return _execute(spec, path)
+    module = importlib.util.module_from_spec(spec)
+    _register(module, path)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _load_zip(path: str, name: str) -> ModuleType:
@@ -132,14 +134,6 @@ def _load_zip(path: str, name: str) -> ModuleType:
     module.__file__ = os.path.join(path, f"{MAIN}.py")
     _register(module, path)
     exec(code, vars(module))  # noqa: S102  # what the interpreter itself does with it
-    return module
-
-
-def _execute(spec: ModuleSpec, path: str) -> ModuleType:
-    module = importlib.util.module_from_spec(spec)
-    _register(module, path)
-    assert spec.loader is not None
-    spec.loader.exec_module(module)
     return module
 
 
@@ -168,11 +162,6 @@ def _load_module(name: str) -> ModuleType:
         message = f"no such module: {name!r}"
         raise LoadError(message)
     return module
-
-
-def _load_main(package: str) -> ModuleType | None:
-    """Return the module that ``python -m`` would run for *package*, if it has one."""
-    return _import(f"{package}.{MAIN}")
 
 
 def _import(name: str) -> ModuleType | None:
