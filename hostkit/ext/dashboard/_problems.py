@@ -95,10 +95,7 @@ def _attempt(service: ServiceStatus) -> str:
 
 def _of_schedules(found: Findings) -> Iterator[Problem]:
     for name, scheduler in found.view.schedulers().items():
-        paused_for = found.view.paused_for(name, found.clocks, paused=scheduler.paused)
-        if paused_for >= LONG_PAUSE:
-            since = _ago(paused_for, found, name, "paused")
-            yield _problem("warn", "service", name, "is paused: none of its jobs runs.", since=since, action="resume")
+        yield from _of_pause("service", name, "is paused: none of its jobs runs.", found, paused=scheduler.paused)
     for scheduler_name, job, upcoming in found.jobs:
         last = job.last_run
         more = {"scheduler": short_name(scheduler_name)}
@@ -145,10 +142,14 @@ def _of_room(name: str, queue: JobQueue, found: Findings) -> Iterator[Problem]:
     waiting = sum(number for state, number in counts.items() if state.value in {"waiting", "delayed", "retrying"})
     if waiting >= NEARLY_FULL * queue.capacity:
         yield _problem("warn", "queue", name, f"is nearly full: {waiting:,} of {queue.capacity:,} jobs wait.")
-    paused_for = found.view.paused_for(name, found.clocks, paused=queue.paused)
+    yield from _of_pause("queue", name, "is paused: none of its jobs begins.", found, paused=queue.paused)
+
+
+def _of_pause(kind: str, name: str, text: str, found: Findings, *, paused: bool) -> Iterator[Problem]:
+    paused_for = found.view.paused_for(name, found.clocks, paused=paused)
     if paused_for >= LONG_PAUSE:
         since = _ago(paused_for, found, name, "paused")
-        yield _problem("warn", "queue", name, "is paused: none of its jobs begins.", since=since, action="resume")
+        yield _problem("warn", kind, name, text, since=since, action="resume")
 
 
 def _job_problem(queue: str, text: str, last: Job[object], found: Findings, action: str | None) -> Problem:
