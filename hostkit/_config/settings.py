@@ -308,7 +308,7 @@ def _problem(kind: type[HostSettings], problem: Mapping[str, Any], flags: set[st
         return words
     name, *inside = map(str, problem["loc"])
     field = kind.model_fields.get(name)
-    flag = "--" + name.replace("_", "-")
+    flag = flag_of(name)
     variable = ((PREFIX if name in OPTION_NAMES else kind.model_config.get("env_prefix") or "") + name).upper()
     if field is None:  # found by its alias, which is the whole name of the variable
         variable = name
