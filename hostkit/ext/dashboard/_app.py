@@ -46,13 +46,10 @@ class DashboardApp:
         lag: How late the event loop is.
     """
 
-    def __init__(
-        self, source: HostBuilder | Host, guard: Guard, *, actions: bool, ready_checks: bool, longest_stream: float
-    ) -> None:
+    def __init__(self, source: HostBuilder | Host, guard: Guard, *, ready_checks: bool, longest_stream: float) -> None:
         """Show *source*."""
         self._source = source
         self._guard = guard
-        self._may_act = actions
         self.view = HostView(source)
         self._actions = Actions(self.view)
         self._probes = Probes(source, checks=ready_checks)
@@ -146,7 +143,7 @@ class DashboardApp:
             self.view,
             pause,
             token=self._guard.asks_token,
-            actions=self._may_act,
+            actions=self._guard.allows_actions,
             checks=self._probes.checks.results,
             loop_lag=self.lag.largest(),
         )

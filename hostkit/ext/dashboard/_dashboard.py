@@ -86,7 +86,7 @@ class Dashboard(BackgroundService):
                 "at least 16 characters, such as `openssl rand -hex 16` makes"
             )
             raise ValueError(message)
-        self._app = DashboardApp(source, guard, actions=actions, ready_checks=ready_checks, longest_stream=float("inf"))
+        self._app = DashboardApp(source, guard, ready_checks=ready_checks, longest_stream=float("inf"))
         defaults: dict[str, object] = {
             "accepted_at_once": 1,
             "access_log": False,
@@ -158,9 +158,7 @@ def dashboard_app(
     from hostkit.ext.dashboard._app import DashboardApp
 
     guard = _guard(token, hosts, actions=actions)
-    return DashboardApp(
-        source, guard, actions=actions, ready_checks=ready_checks, longest_stream=LONGEST_MOUNTED_STREAM
-    )
+    return DashboardApp(source, guard, ready_checks=ready_checks, longest_stream=LONGEST_MOUNTED_STREAM)
 
 
 def _guard(token: str | None, hosts: Collection[str], *, actions: bool) -> Guard:

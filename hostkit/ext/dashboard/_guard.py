@@ -71,13 +71,16 @@ class Guard:
         token: The token that clients must present; None to admit clients of this machine only.
         hosts: The accepted values of the header Host, without port; empty for the default.
         actions: Whether actions are allowed.
+
+    Attributes:
+        allows_actions: The same.
     """
 
     def __init__(self, token: str | None, hosts: Iterable[str], *, actions: bool) -> None:
         """Make the key that signs the cookies of this process."""
         self._digest = None if token is None else sha256(token.encode()).digest()
         self._hosts = frozenset(host.lower() for host in hosts)
-        self._actions = actions
+        self.allows_actions = actions
         self._key = secrets.token_bytes(32)
         self._tries = float(TRIES_AT_ONCE)
         self._tried_at = 0.0
@@ -145,7 +148,7 @@ class Guard:
         Raises:
             RefusedError: Actions are not allowed, or the origin or the type of the body is wrong.
         """
-        if not self._actions:
+        if not self.allows_actions:
             raise RefusedError(HTTPStatus.FORBIDDEN, "this page is read-only (actions=False)")
         if header(scope, b"content-type").partition(";")[0].strip().lower() != "application/json":
             raise RefusedError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "an action is application/json")
