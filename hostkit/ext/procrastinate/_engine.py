@@ -169,10 +169,6 @@ class EngineRun:
         if self.worker.worker_id is None:
             self.task.result()
 
-    def stop(self) -> None:
-        """Have it fetch no more, and end when its jobs have."""
-        self.worker.stop()
-
     def _on_done(self, task: asyncio.Task[None]) -> None:
         self.worker.ending.set()
         self.worker.registered.set()

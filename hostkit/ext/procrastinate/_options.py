@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -51,7 +51,7 @@ class WorkerSettings:
     crash_limit: int
     keep_failures: int
     apply_schema: bool
-    engine: Mapping[str, object] = field(default_factory=dict)
+    engine: Mapping[str, object]
     """Further options, for the engine's worker."""
 
     def __post_init__(self) -> None:

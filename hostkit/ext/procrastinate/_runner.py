@@ -137,7 +137,7 @@ class Runner:
         """Have all workers fetch no more, and return those that have not ended."""
         runs = [run for run in self._runs if not run.is_done]
         for run in runs:
-            run.stop()
+            run.worker.stop()
         return runs
 
     async def _limit(self) -> float:
