@@ -7,7 +7,7 @@ import pytest
 from loguru import logger
 
 from hostkit import HostOptions
-from hostkit._config.service_context import ServiceContexts
+from hostkit._config.service_context import ServiceContext, ServiceContexts
 from hostkit._core.lifetime import LifetimeController, Listener
 from hostkit._core.service_group import ServiceGroup, Wakeup
 from hostkit._execution.event_loop import EventLoop
@@ -29,9 +29,7 @@ def controller(*listeners: Listener, log_level: str = "CRITICAL") -> LifetimeCon
     """Return the lifetime of a host that starts, with *listeners*; its own lines are left out."""
     lifetime = LifetimeController(HostOptions(log_level=log_level))
     loop = EventLoop()
-    hooks = lifetime.emit_for_service, lifetime.has_listeners, lifetime.request_exit
-    contexts = ServiceContexts(copy_context(), 0, *hooks, 5)
-    group = ServiceGroup(loop, contexts, lambda _: None)
+    group = ServiceGroup(loop, ServiceContexts(copy_context(), ServiceContext), lambda _: None)
     wakeup = Wakeup(loop.time, lambda: None)
     lifetime.begin(group, wakeup, lambda _: None, owns_process=False)
     for listener in listeners:

@@ -92,7 +92,7 @@ def test_outside_a_host_events_go_nowhere(event: HostEvent) -> None:
 def test_a_context_names_its_service() -> None:
     """Each service has a context in which its name is bound, and which is a copy of the host's otherwise."""
     with logger.contextualize(request="7"):
-        contexts = ServiceContexts(copy_context(), 30, lambda _: None, bool, lambda *_: None, 5)
+        contexts = ServiceContexts(copy_context(), ServiceContext)
     found: list[dict[str, object]] = []
     sink = logger.add(lambda message: found.append(message.record["extra"]))
 

@@ -27,9 +27,10 @@ class ServiceContext:
 
     __slots__ = ("_has_listeners", "cancellation_timeout", "emit", "log_level", "name", "request_exit")
 
-    def __init__(  # noqa: PLR0913, PLR0917  # one for each fact
+    def __init__(  # noqa: PLR0913  # one for each fact
         self,
         name: str = "",
+        *,
         log_level: int = 20,
         emit: Callable[[HostEvent], None] = lambda _: None,
         has_listeners: Callable[[], bool] = lambda: False,
@@ -70,20 +71,12 @@ class ServiceContexts:
     context variable that it sets is found, once, and set directly.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917  # likewise
-        self,
-        base: Context,
-        log_level: int,
-        emit: Callable[[HostEvent], None],
-        has_listeners: Callable[[], bool],
-        request_exit: Callable[[BaseException, str], None],
-        cancellation_timeout: float,
-    ) -> None:
-        """Make contexts that are copies of *base* otherwise; for the rest, see `ServiceContext`."""
+    def __init__(self, base: Context, describe: Callable[[str], ServiceContext]) -> None:
+        """Make contexts that are copies of *base* otherwise; *describe* takes the name of a service."""
         self._base = base
+        self._describe = describe
         self._variable: ContextVar[dict[str, object]] | None
         self._extra: dict[str, object]
-        self._facts = (log_level, emit, has_listeners, request_exit, cancellation_timeout)
         # A process that has never imported loguru has no lines of it that a service could be named in.
         self._variable, self._extra = base.copy().run(_find_variable) if "loguru" in sys.modules else (None, {})
 
@@ -96,7 +89,7 @@ class ServiceContexts:
     def _enter(self, service: str) -> None:
         if self._variable is not None:
             self._variable.set({**self._extra, "service": service})
-        service_context.set(ServiceContext(service, *self._facts))
+        service_context.set(self._describe(service))
 
 
 def _find_variable() -> tuple[ContextVar[dict[str, object]], dict[str, object]]:

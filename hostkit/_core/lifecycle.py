@@ -12,7 +12,7 @@ from anyio.abc import TaskGroup
 from hostkit import events
 from hostkit._config.event_log import LOOP_ENDED
 from hostkit._config.logging import LEVELS
-from hostkit._config.service_context import ServiceContexts
+from hostkit._config.service_context import ServiceContext, ServiceContexts
 from hostkit._core.heartbeat import watch_heartbeats
 from hostkit._core.lifetime import LifetimeController
 from hostkit._core.registration import Registration
@@ -77,10 +77,15 @@ class Lifecycle:
         self.loop = loop = EventLoop()
         self.token = anyio.lowlevel.current_token()
         options = lifetime.options
-        level = LEVELS[options.log_level]
-        hooks = lifetime.emit_for_service, lifetime.has_listeners, self._request_exit
-        contexts = ServiceContexts(copy_context(), level, *hooks, options.cancellation_timeout)
-        self.group = ServiceGroup(loop, contexts, self._on_group_broken)
+        describe = partial(
+            ServiceContext,
+            log_level=LEVELS[options.log_level],
+            emit=lifetime.emit_for_service,
+            has_listeners=lifetime.has_listeners,
+            request_exit=self._request_exit,
+            cancellation_timeout=options.cancellation_timeout,
+        )
+        self.group = ServiceGroup(loop, ServiceContexts(copy_context(), describe), self._on_group_broken)
         self._wakeup = Wakeup(loop.time, self._on_loop_end)
         self.steps = [[Supervisor(each, self) for each in step] for step in steps]
         self.supervisors = {each.name: each for step in self.steps for each in step}
