@@ -48,7 +48,6 @@ class DashboardApp:
 
     def __init__(self, source: HostBuilder | Host, guard: Guard, *, ready_checks: bool, longest_stream: float) -> None:
         """Show *source*."""
-        self._source = source
         self._guard = guard
         self.view = HostView(source)
         self._actions = Actions(self.view)
@@ -244,7 +243,7 @@ class DashboardApp:
         try:
             self._guard.check_token(fields.get("token", [""])[0])
         except RefusedError as refused:
-            log = bounded_log(self._source.options)
+            log = bounded_log(self.view.source.options)
             log("WARNING", "dashboard: a sign-in from {} failed: {}", peer_of(request), refused.words)
             response = self._sign_in_page(refused.status, f"{refused.words[0].upper()}{refused.words[1:]}.")
             response.headers.update(dict(refused.headers))
@@ -257,7 +256,7 @@ class DashboardApp:
         return RedirectResponse("sign-in", HTTPStatus.SEE_OTHER, headers=cookie)
 
     def _sign_in_page(self, status: HTTPStatus, wrong: str) -> Response:
-        application = self._source.options.application_name
+        application = self.view.source.options.application_name
         return Response(self._page.sign_in(application, wrong), status, media_type="text/html")
 
 
