@@ -9,7 +9,8 @@ import anyio
 from hostkit import Host, HostBuilder, HostedService, HostState, HostStatus, ServiceState
 from hostkit._values.text import text_of
 from hostkit.events import HostEvent, HostStarted, HostStarting
-from hostkit.ext.asgi import ASGIApp, Receive, Send, calls_loopback, is_local
+from hostkit.ext._request import calls_loopback, is_local
+from hostkit.ext.asgi import ASGIApp, Receive, Send
 
 __all__ = ["health_app"]
 

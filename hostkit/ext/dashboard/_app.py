@@ -15,7 +15,8 @@ from starlette.routing import Route
 
 from hostkit import Host, HostBuilder, HostState
 from hostkit._config.logging import bounded_log
-from hostkit.ext.asgi import Message, Receive, Send, header
+from hostkit.ext._request import header
+from hostkit.ext.asgi import Message, Receive, Send
 from hostkit.ext.dashboard._actions import ActionError, Actions
 from hostkit.ext.dashboard._guard import Guard, RefusedError
 from hostkit.ext.dashboard._history import history

@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio
 
-from hostkit.ext.asgi import LOOPBACK_NAMES, header, host_name, is_local
+from hostkit.ext._request import LOOPBACK_NAMES, header, host_name, is_local
 from hostkit.ext.health import PROBE_PATHS
 
 TOKEN_VARIABLE = "HOSTKIT_DASHBOARD_TOKEN"  # noqa: S105  # its name
