@@ -13,10 +13,13 @@ def is_local(scope: Mapping[str, Any]) -> bool:
     if FORWARDED & {name for name, _ in scope["headers"]}:
         return False
     client = scope.get("client")
-    if not client or not client[0]:  # a socket file
-        return True
+    return not client or not client[0] or is_loopback_address(client[0])  # a socket file has none
+
+
+def is_loopback_address(text: str) -> bool:
+    """Return whether *text* is an IP address that is this machine's own."""
     try:
-        return ip_address(client[0]).is_loopback
+        return ip_address(text).is_loopback
     except ValueError:
         return False
 

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from http import HTTPStatus
-from ipaddress import ip_address
 from typing import Any
 
 import anyio
 
-from hostkit.ext._request import LOOPBACK_NAMES, header, host_name, is_local
+from hostkit.ext._request import LOOPBACK_NAMES, header, host_name, is_local, is_loopback_address
 from hostkit.ext.health import PROBE_PATHS
 
 TOKEN_VARIABLE = "HOSTKIT_DASHBOARD_TOKEN"  # noqa: S105  # its name
@@ -41,12 +40,8 @@ class RefusedError(Exception):
 
 def is_loopback(host: str) -> bool:
     """Return whether a server that listens on *host* is reached from this machine only."""
-    if host == "localhost" or host.startswith("unix:"):  # a socket file is for its user alone
-        return True
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+    # A socket file is for its user alone.
+    return host == "localhost" or host.startswith("unix:") or is_loopback_address(host.strip("[]"))
 
 
 def check_token(token: object) -> None:
