@@ -26,7 +26,7 @@ from hostkit.ext.dashboard._plain import plain_status
 from hostkit.ext.dashboard._snapshot import Pause, Snapshot, take
 from hostkit.ext.dashboard._view import MOST_ITEMS, HostView
 from hostkit.ext.dashboard._viewers import LoopLag, Viewers
-from hostkit.ext.health import PROBE_PATHS, Probes
+from hostkit.ext.health import PROBE_PATHS, Probes, listen
 
 AT_ONCE = 100
 KEPT_FOR_PROBES = 10
@@ -58,7 +58,7 @@ class DashboardApp:
         self._at_once = 0
         self.lag = LoopLag()
         self.viewers = Viewers(self._read, self._refresh, self.lag, longest=longest_stream)
-        self.view.events.on_event = self.viewers.on_event
+        listen(source, self.viewers.on_event)
         handlers: Any = {HTTPException: refuse, RefusedError: refuse, Exception: refuse}
         self._routes = Starlette(routes=self._table(), exception_handlers=handlers)
         self._routes.router.redirect_slashes = False

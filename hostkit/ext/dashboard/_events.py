@@ -2,7 +2,6 @@
 
 from collections import Counter, deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from hostkit import Host, HostBuilder
 from hostkit.events import (
@@ -22,9 +21,6 @@ from hostkit.events import (
 )
 from hostkit.ext.dashboard._text import line_of, short_lines, words
 from hostkit.ext.health import listen
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 FOR_EACH = 20
 IN_ALL = 1_000
@@ -66,7 +62,6 @@ class EventLog:
         failures: How often each has failed, likewise.
         start_durations: How long each took to be ready, the last time.
         host_durations: How long the host took to start and to stop, the last time: ``"start"``, ``"stop"``.
-        on_event: Called after each event; the page is drawn anew.
     """
 
     def __init__(self, source: HostBuilder | Host) -> None:
@@ -76,7 +71,6 @@ class EventLog:
         self.failures: Counter[str] = Counter()
         self.start_durations: dict[str, float] = {}
         self.host_durations: dict[str, float] = {}
-        self.on_event: Callable[[HostEvent], None] | None = None
         self._order: deque[str] = deque()  # the service of each entry; of one that was replaced, its first place
         if isinstance(source, Host) and source.lifetime.state != "created":
             for service in source.status(lines=False).services:
@@ -98,8 +92,6 @@ class EventLog:
             self.host_durations["stop"] = event.duration
         elif isinstance(event, ServiceEvent):
             self._of_service(event)
-        if self.on_event is not None:
-            self.on_event(event)
 
     def _of_service(self, event: ServiceEvent) -> None:
         match event:
