@@ -70,18 +70,16 @@ def _made(job: Job[object], task: Task[Any, Any, Any] | None) -> EngineJob:
         raise HostkitError(message)
     context = (None,) if task.pass_context else ()
     bound = signature(task.func).bind(*context, *job.args, **job.kwargs)
-    names = list(bound.signature.parameters)[len(context) :]
     arguments: dict[str, Any] = {}
-    for name in names:
-        if name in bound.arguments:
-            parameter = bound.signature.parameters[name]
-            if parameter.kind in {parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL}:
-                message = f"procrastinate gives arguments by name, and {parameter} takes none"
-                raise HostkitError(message)
-            if parameter.kind is parameter.VAR_KEYWORD:
-                arguments |= bound.arguments[name]
-            else:
-                arguments[name] = bound.arguments[name]
+    for name, value in list(bound.arguments.items())[len(context) :]:
+        parameter = bound.signature.parameters[name]
+        if parameter.kind in {parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL}:
+            message = f"procrastinate gives arguments by name, and {parameter} takes none"
+            raise HostkitError(message)
+        if parameter.kind is parameter.VAR_KEYWORD:
+            arguments |= value
+        else:
+            arguments[name] = value
     left = 0.0 if job.due_at is None else job.due_at - anyio.current_time()
     delay = {"schedule_in": {"seconds": left}} if left > 0 else {}
     key = None if job.key is None else str(job.key)
