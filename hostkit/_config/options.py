@@ -42,16 +42,10 @@ def main_module_name() -> str:
         name = os.path.splitext(base)[0]
         if name == "__main__":  # of a zipapp, or of a package's directory
             name = os.path.splitext(os.path.basename(folder))[0]
-    maker = _making_module()
-    if maker and _is_installed(file) and maker.partition(".")[0] != name.replace("-", "_"):
+    maker, _ = calling_module()
+    if maker not in {"", "__main__"} and _is_installed(file) and maker.partition(".")[0] != name.replace("-", "_"):
         name = maker.removesuffix(".__main__").rpartition(".")[2]
     return FoundName(name or "python")
-
-
-def _making_module() -> str | None:
-    """Return the name of the module that is making a host, the innermost that is no library's part of it."""
-    module, _ = calling_module()
-    return None if module == "__main__" else module
 
 
 def calling_module() -> tuple[str, int]:
