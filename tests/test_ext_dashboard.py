@@ -359,6 +359,12 @@ class TestHistory:
 
         assert answer.status == 404
 
+    async def test_before_the_host_is_built(self) -> None:
+        """Nothing has a history yet."""
+        answer = await Client(dashboard_app(HostBuilder(QUIET))).get("/history.json?kind=service&name=worker")
+
+        assert answer.status == 404
+
     @pytest.mark.parametrize("limit", ["0", "-1", "x", "1e3", "", "999999999999999999999", "٣"])
     async def test_refuses_a_limit_that_is_none(self, limit: str) -> None:
         """A limit is a number."""
