@@ -47,9 +47,9 @@ async def test_an_outage_is_one_line_and_its_end_another(database: Database, cap
                 await asyncio.sleep(1)
             await until(lambda: worker.details()["connected"])
             database.defer("note")
-            await until(lambda: database.wake() or runs)  # it may not listen yet
+            await until(lambda: database.wake() or runs)  # it may not listen yet, also when it has fetched one
             database.defer("note")
-            await until(lambda: database.states() == ["succeeded"] * 2)
+            await until(lambda: database.wake() or database.states() == ["succeeded"] * 2)
             await worker.check()
             restarts = worker.details()["restarts"]
 
