@@ -350,6 +350,7 @@ class TestWaitsForItself:
             "every job that runs waits for room in its own queue, or for a job of it, so that"
         )
         assert "none can begin: 2 x waits (numbers 1, 2); use a larger concurrency" in messages[0]
+        assert records[0]["extra"] == {"service": "job-queue", "queue": "job-queue"}
 
     async def test_all_that_runs_again_and_again(self, records: list[dict[str, Any]]) -> None:
         """Jobs that wait with a timeout, again and again, are named once."""

@@ -1,6 +1,6 @@
 """What becomes of a job between its admission and its end: it waits for its turn or its time, runs, fails, is lost."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import Context, copy_context
 from datetime import datetime
 from functools import partial
@@ -32,6 +32,7 @@ MAX_ENDED_IN_READY = 64
 class Dispatcher:
     """The jobs of a queue; they belong to the event loop that runs it, and to any thread while none does."""
 
+    log: JobLog
     token: StoppingToken
     pool: DaemonThreadPool
 
@@ -49,11 +50,10 @@ class Dispatcher:
         self.admission = Admission(capacity, self.inbox.lock)
         self.history = History(history, self.inbox.lock)
         self.recent = self.history.recent
-        self.log = JobLog()
         self.delayed = DelayedJobs(clock, self.inbox.lock, partial(self._on_user_error, "the wall clock"))
         self.time: Callable[[], float] = lambda: 0.0  # no event loop has run yet
         self.executor = Executor(self, self.time, concurrency)
-        self.waits = Waits(self.executor, self.inbox, concurrency, self.log.log_blocked)
+        self.waits = Waits(self.executor, self.inbox, concurrency, self._on_blocked)
         self.paused = False
         self._on_failed = FailureHook(on_failed, partial(self._on_user_error, "on_failed"))
         self._cancelled_in_ready = 0
@@ -383,6 +383,9 @@ class Dispatcher:
         exit_request = classify(error)[1]
         if not isinstance(exit_request, GeneratorExit | None):
             self._tasks.request_exit(exit_request)
+
+    def _on_blocked(self, jobs: Sequence[JobRecord]) -> None:
+        self.log.log_blocked(jobs)
 
     def _on_stuck(self) -> None:
         """Report the losses, as some jobs ignore that they were cancelled."""
