@@ -56,7 +56,6 @@ class Dispatcher:
         self.waits = Waits(self.executor, self.inbox, concurrency, self._on_blocked)
         self.paused = False
         self._on_failed = FailureHook(on_failed, partial(self._on_user_error, "on_failed"))
-        self._cancelled_in_ready = 0
         self._unreported: list[JobRecord] = []
         self._tasks = QueueTasks(self._on_stuck)
 
@@ -318,15 +317,13 @@ class Dispatcher:
             if not in_thread and not self.executor.cancel(job):
                 self._end(job, JobState.CANCELLED)  # its run has failed, and its backoff is being asked
         elif job.state not in ENDED:
-            if job.state is WAITING:
-                self._cancelled_in_ready += 1
             self._drop(job, JobState.CANCELLED)
-            if self._cancelled_in_ready > MAX_ENDED_IN_READY + self.ready_count():
+            ready = self.executor.ready
+            if len(ready) > MAX_ENDED_IN_READY + 2 * self.ready_count():
                 # Taking out each at once would be quadratic.
-                self._cancelled_in_ready = 0
-                waiting = [other for other in self.executor.ready if other.state is WAITING]
-                self.executor.ready.clear()
-                self.executor.ready.extend(waiting)
+                waiting = [other for other in ready if other.state is WAITING]
+                ready.clear()
+                ready.extend(waiting)
 
     def _fail(self, job: JobRecord, error: Exception, now: float) -> None:
         job.error = error
