@@ -13,9 +13,7 @@ from hostkit._tokens.stopping_token import StoppingSource, StoppingToken
 from hostkit._tokens.thread_stopping_token import ThreadStoppingSource
 from hostkit._values.functions import FunctionKind
 from hostkit._values.text import repr_of
-from hostkit.jobs._job import Job, JobRecord
-
-AnyJob = Job[object]
+from hostkit.jobs._job import JobRecord
 
 MAX_NUMBERS = 10
 """How many jobs of one name a line shows by their numbers."""
@@ -32,14 +30,14 @@ class JobLog:
         self._service: ServiceContext = service_context.get()
         self._context = copy_context()
 
-    def log_retry(self, job: AnyJob, delay: float | None, at: float) -> None:
+    def log_retry(self, job: JobRecord, delay: float | None, at: float) -> None:
         """Write that a run has failed, and when the next one is; None if the stop has come before it."""
         message = "job {} (number {}) failed in attempt {} of {}, {}: {}"
         following = "but the queue stops" if delay is None else f"to be retried in {delay:.1f} s"
         parts = (job.name, job.id, job.attempts, job.max_attempts, following, repr_of(job.error))
         self._write("WARNING", message, *parts, job=job, at=at)
 
-    def log_failure(self, job: AnyJob, at: float) -> None:
+    def log_failure(self, job: JobRecord, at: float) -> None:
         """Write, and emit as an event, that a job has failed for good."""
         message = "job {} (number {}) failed in attempt {} of {}: {}"
         parts = (job.name, job.id, job.attempts, job.max_attempts, repr_of(job.error))
@@ -53,7 +51,7 @@ class JobLog:
         message = "job {} (number {}) has not returned within its timeout of {:g} s; it goes on in its thread{}"
         self._write("WARNING", message, job.name, job.id, job.options.timeout, at, job=job)
 
-    def log_abandoned(self, job: AnyJob, line: str | None) -> None:
+    def log_abandoned(self, job: JobRecord, line: str | None) -> None:
         """Write that a thread did not return before the host gave up."""
         at = f", at {line}" if line else ""
         message = "job {} (number {}) still runs in its thread{}, and is abandoned"
@@ -83,16 +81,16 @@ class JobLog:
         )
         self._write("WARNING", message, by_name(sorted(jobs, key=lambda job: job.id)))
 
-    def log_hook_error(self, hook: str, error: BaseException, job: AnyJob | None = None) -> None:
+    def log_hook_error(self, hook: str, error: BaseException, job: JobRecord | None = None) -> None:
         """Write what a function of the user's has raised."""
         self._write("ERROR", "{} of the queue failed: {}", hook, repr_of(error), job=job, error=error)
 
-    def log_ignored_stop(self, job: AnyJob) -> None:
+    def log_ignored_stop(self, job: JobRecord) -> None:
         """Write that a job goes on sleeping after the stop."""
         message = "job {} goes on although it was asked to stop: sleep() has returned True, leave the loop then"
         self._write("WARNING", message, job.name, job=job)
 
-    def log_callback_error(self, job: AnyJob, error: BaseException) -> None:
+    def log_callback_error(self, job: JobRecord, error: BaseException) -> None:
         """Write what an ``on_stop`` callback of a job has raised; an exit is taken as if the job had raised it."""
         self._write("ERROR", "on_stop callback of job {} failed: {}", job.name, repr_of(error), job=job, error=error)
         if isinstance(error, SystemExit | KeyboardInterrupt):
@@ -103,7 +101,7 @@ class JobLog:
         level: str,
         message: str,
         *parts: object,
-        job: AnyJob | None = None,
+        job: JobRecord | None = None,
         error: BaseException | None = None,
         at: float | None = None,
     ) -> None:
