@@ -3,7 +3,6 @@
 import threading
 from collections import OrderedDict
 from contextlib import suppress
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from hostkit._execution.event_loop import ThreadSafeEvent
@@ -12,9 +11,6 @@ from hostkit.jobs._job import ENDED, JobRecord
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
-
-When = float | datetime | None
-"""In how many seconds, or at which instant, or at once."""
 
 
 class Reservation:

@@ -11,28 +11,11 @@ from hostkit._execution.timers import TimerHeap
 from hostkit._values.text import repr_of
 from hostkit.jobs._job import JobRecord, JobState
 
+When = float | datetime
+"""In how many seconds, or at which instant."""
+
 LONGEST_WAIT = 30.0
 """Seconds after which the wall clock is read again: it may have been set."""
-
-
-class WallClock:
-    """The user's wall clock, with what it returns checked."""
-
-    def __init__(self, now: Callable[[], datetime]) -> None:
-        """Read *now*."""
-        self._now = now
-
-    def seconds_until(self, instant: datetime) -> float:
-        """Return the seconds until the clock shows *instant*, negative if it has.
-
-        Raises:
-            TypeError: The clock returned something else than an aware `datetime`.
-        """
-        now: object = self._now()
-        if not isinstance(now, datetime) or now.utcoffset() is None:
-            message = f"JobQueue(now=...) must return an aware datetime, got {repr_of(now)}"
-            raise TypeError(message)
-        return (instant - now).total_seconds()
 
 
 class DelayedJobs:
@@ -44,12 +27,12 @@ class DelayedJobs:
 
     _closed: bool
 
-    def __init__(self, clock: WallClock, lock: RLock, on_clock_error: Callable[[Exception], None]) -> None:
-        """Prepare; the *clock* is read only while there is something that needs it."""
-        self._clock = clock
+    def __init__(self, now: Callable[[], datetime], lock: RLock, on_clock_error: Callable[[Exception], None]) -> None:
+        """Prepare; the wall clock, *now*, is read only while there is something that needs it."""
+        self._now = now
         self._on_clock_error = on_clock_error
         self._lock = lock
-        self._early: dict[JobRecord, float | datetime] = {}
+        self._early: dict[JobRecord, When] = {}
         self._by_time: TimerHeap[float, JobRecord] = TimerHeap()
         self._by_instant: TimerHeap[datetime, JobRecord] = TimerHeap()
         self._wakeup = anyio.Event()
@@ -71,11 +54,11 @@ class DelayedJobs:
             if state in self.counts:
                 self.counts[state] += 1
 
-    def add_early(self, job: JobRecord, when: float | datetime) -> None:
+    def add_early(self, job: JobRecord, when: When) -> None:
         """Keep *job* until the queue is started, as its time counts from then."""
         self._early[job] = when
 
-    def open(self) -> list[tuple[JobRecord, float | datetime]]:
+    def open(self) -> list[tuple[JobRecord, When]]:
         """Begin a lifecycle, and take out the jobs from before it."""
         self._closed = False
         early, self._early = self._early, {}
@@ -115,23 +98,33 @@ class DelayedJobs:
         self._by_time.discard(job)
         self._by_instant.discard(job)
 
-    def check_clock(self, instant: datetime) -> None:
-        """Read the clock, before anything depends on it.
+    def read_clock(self) -> datetime:
+        """Return what the wall clock shows.
 
         Raises:
-            TypeError: The clock returned something else than an aware `datetime`.
+            TypeError: That is something else than an aware `datetime`.
         """
-        self._clock.seconds_until(instant)
+        now: object = self._now()
+        if not isinstance(now, datetime) or now.utcoffset() is None:
+            message = f"JobQueue(now=...) must return an aware datetime, got {repr_of(now)}"
+            raise TypeError(message)
+        return now
 
-    def seconds_until(self, when: float | datetime) -> float:
-        """Return in how many seconds *when* is."""
-        return self._seconds_until(when) if isinstance(when, datetime) else when
+    def seconds_until(self, when: When) -> float:
+        """Return in how many seconds *when* is, negative if it was; while the wall clock fails, when to look again."""
+        if not isinstance(when, datetime):
+            return when
+        try:
+            return (when - self.read_clock()).total_seconds()
+        except Exception as error:  # noqa: BLE001  # the user's clock; it may be right again the next time
+            self._on_clock_error(error)
+            return LONGEST_WAIT
 
     def _take_due(self, now: float) -> Iterator[JobRecord]:
         """Take out the jobs whose time has come."""
         for _, job in self._by_time.take_due(now):
             yield job
-        while (instant := self._by_instant.first()) is not None and self._seconds_until(instant) <= 0:
+        while (instant := self._by_instant.first()) is not None and self.seconds_until(instant) <= 0:
             for _, job in self._by_instant.take_due(instant):
                 job.due_at = now
                 yield job
@@ -140,11 +133,4 @@ class DelayedJobs:
         """Return when to look again, on the event loop's clock."""
         time, instant = self._by_time.first(), self._by_instant.first()
         look = math.inf if time is None else time
-        return look if instant is None else min(look, now + min(self._seconds_until(instant), LONGEST_WAIT))
-
-    def _seconds_until(self, instant: datetime) -> float:
-        try:
-            return self._clock.seconds_until(instant)
-        except Exception as error:  # noqa: BLE001  # the user's clock; it may be right again the next time
-            self._on_clock_error(error)
-            return LONGEST_WAIT
+        return look if instant is None else min(look, now + min(self.seconds_until(instant), LONGEST_WAIT))

@@ -16,8 +16,8 @@ from hostkit._execution.executor import Cause, Executor, Step
 from hostkit._execution.inbox import Inbox
 from hostkit._values.exceptions import classify
 from hostkit._values.text import add_note, repr_of
-from hostkit.jobs._admission import Admission, Reservation, When
-from hostkit.jobs._delayed import DelayedJobs, WallClock
+from hostkit.jobs._admission import Admission, Reservation
+from hostkit.jobs._delayed import DelayedJobs, When
 from hostkit.jobs._errors import JobCancelledError, JobStateError, QueueFullError
 from hostkit.jobs._failures import FailureHook, without_cancellations
 from hostkit.jobs._history import History
@@ -41,7 +41,7 @@ class Dispatcher:
         concurrency: int,
         capacity: int,
         history: int,
-        clock: WallClock,
+        now: Callable[[], datetime],
         on_failed: Callable[[JobRecord], object] | None,
     ) -> None:
         """Prepare; `open` and `run` begin a lifecycle."""
@@ -50,7 +50,7 @@ class Dispatcher:
         self.admission = Admission(capacity, self.inbox.lock)
         self.history = History(history, self.inbox.lock)
         self.recent = self.history.recent
-        self.delayed = DelayedJobs(clock, self.inbox.lock, partial(self._on_user_error, "the wall clock"))
+        self.delayed = DelayedJobs(now, self.inbox.lock, partial(self._on_user_error, "the wall clock"))
         self.time: Callable[[], float] = lambda: 0.0  # no event loop has run yet
         self.executor = Executor(self, self.time, concurrency)
         self.waits = Waits(self.executor, self.inbox, concurrency, self._on_blocked)
@@ -120,7 +120,7 @@ class Dispatcher:
 
     # Admission, from any thread.
 
-    def put(self, job: JobRecord, when: When, reservation: Reservation | None = None) -> JobRecord | None:
+    def put(self, job: JobRecord, when: When | None, reservation: Reservation | None = None) -> JobRecord | None:
         """Accept *job*, or return the one that has its key; None if there is no room.
 
         Raises:
@@ -271,7 +271,7 @@ class Dispatcher:
         group.start_soon(self.delayed.run, self.time, self._on_due, name="hostkit jobs: timer")
         self.token.on_stop(on_stop)  # last: the stop may have come already
 
-    def _put_from_outside(self, job: JobRecord, when: When, reservation: Reservation | None) -> JobRecord | None:
+    def _put_from_outside(self, job: JobRecord, when: When | None, reservation: Reservation | None) -> JobRecord | None:
         assert job.context is not None
         forget_library(job.context)
         with self.inbox.lock:
@@ -282,13 +282,13 @@ class Dispatcher:
                 self.inbox.do(partial(self._place if self.inbox.is_open else self._place_early, job, when))
         return admitted
 
-    def _place_early(self, job: JobRecord, when: When) -> None:
+    def _place_early(self, job: JobRecord, when: When | None) -> None:
         if when is None:
             self.executor.submit(job)
         else:
             self.delayed.add_early(job, when)
 
-    def _place(self, job: JobRecord, when: When) -> None:
+    def _place(self, job: JobRecord, when: When | None) -> None:
         """Have *job* wait for its turn or its time."""
         now = job.enqueued_at = self.time()
         seconds = 0.0 if when is None else self.delayed.seconds_until(when)

@@ -10,7 +10,7 @@ from typing import Concatenate, ParamSpec, TypeVar, overload
 from hostkit import StoppingToken, ThreadStoppingToken
 from hostkit._values.durations import Duration, to_seconds
 from hostkit._values.functions import FunctionKind, kind_of
-from hostkit.jobs._admission import When
+from hostkit.jobs._delayed import When
 from hostkit.jobs._dispatcher import Dispatcher
 from hostkit.jobs._errors import QueueFullError
 from hostkit.jobs._job import Job, JobRecord
@@ -210,7 +210,7 @@ class Enqueuer:
         except OverflowError:
             message = f"instant must be in the years 1 to 9999 in UTC as well, got {instant!r}"
             raise ValueError(message) from None
-        self._dispatcher.delayed.check_clock(in_utc)
+        self._dispatcher.delayed.read_clock()  # before anything depends on it
         return await self._put_later(in_utc, function, args, kwargs)
 
     def _new_job(
@@ -231,7 +231,7 @@ class Enqueuer:
         job = self._new_job(function, args, kwargs)
         return self._dispatcher.put(job, when) or await self._put_waiting(job, when)
 
-    async def _put_waiting(self, job: JobRecord, when: When) -> Job[object]:
+    async def _put_waiting(self, job: JobRecord, when: When | None) -> Job[object]:
         """Have *job* accepted as soon as there is room for it."""
         dispatcher = self._dispatcher
         if not dispatcher.inbox.is_open:

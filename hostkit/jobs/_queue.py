@@ -11,7 +11,6 @@ from hostkit._values.clock import now as wall_clock
 from hostkit._values.durations import Duration
 from hostkit._values.functions import refuse_generator, require_sync
 from hostkit._values.numbers import check_int
-from hostkit.jobs._delayed import WallClock
 from hostkit.jobs._dispatcher import Dispatcher
 from hostkit.jobs._enqueuer import Enqueuer
 from hostkit.jobs._history import snapshot
@@ -94,7 +93,7 @@ class JobQueue(Enqueuer, BackgroundService):
             message = f"drain must be true or false, got {drain!r}"
             raise TypeError(message)
         require_sync(now, "JobQueue(now=...)")
-        dispatcher = Dispatcher(concurrency, capacity, history, WallClock(now), on_failed)
+        dispatcher = Dispatcher(concurrency, capacity, history, now, on_failed)
         super().__init__(dispatcher, Options(retry=checked_retry(retry), timeout=checked_timeout(timeout)))
         self._inspection = Inspection(dispatcher)
         self._drain = drain
