@@ -146,7 +146,7 @@ async def refuse_waiting_callers(operations: Operations, count: int) -> int:
         await anyio.sleep(1)
 
         async def measured() -> None:
-            queue._close()
+            queue._dispatcher.close()
             await anyio.sleep(1)
 
         taken = await operations.of(measured)

@@ -477,7 +477,7 @@ class TestClosing:
             group.start_soon(enqueue_or_note, queue, refused)
             await anyio.sleep(1)
             waiting.cancel()
-            queue._close()
+            queue._dispatcher.close()
 
         assert refused == [1]
         assert queue._dispatcher.admission.waiting == queue._dispatcher.admission._reserved == 0

@@ -36,16 +36,19 @@ class Dispatcher:
     token: StoppingToken
     pool: DaemonThreadPool
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # one for each option
         self,
+        *,
         concurrency: int,
         capacity: int,
+        drain: bool,
         history: int,
-        now: Callable[[], datetime],
         on_failed: Callable[[JobRecord], object] | None,
+        now: Callable[[], datetime],
     ) -> None:
         """Prepare; `open` and `run` begin a lifecycle."""
         self.concurrency = concurrency
+        self._drain = drain
         self.inbox = Inbox()
         self.admission = Admission(capacity, self.inbox.lock)
         self.history = History(history, self.inbox.lock)
@@ -77,17 +80,17 @@ class Dispatcher:
         for job, when in early:
             self._place(job, when)
 
-    async def run(self, token: StoppingToken, on_stop: Callable[[], None]) -> None:
-        """Run jobs until the queue is closed and nothing is ready; *on_stop* is called at the stop, to close it.
+    async def run(self, token: StoppingToken) -> None:
+        """Run jobs until the stop closes the queue and nothing is ready.
 
         Raises:
             BaseException: A ``SystemExit`` or the like that a job has raised.
         """
         self.token = token
-        await self._tasks.run(token, partial(self._begin_tasks, on_stop))
+        await self._tasks.run(token, self._begin_tasks)
 
-    def close(self, *, drain: bool) -> None:
-        """Accept nothing more, and end when nothing is ready; without *drain*, or while paused, nothing is.
+    def close(self) -> None:
+        """Accept nothing more, and end when nothing is ready; without ``drain``, or while paused, nothing is.
 
         What is delayed is lost at once: a job that is let finish may wait for it.
         """
@@ -95,7 +98,7 @@ class Dispatcher:
         self.inbox.take_in()
         self.delayed.close()
         self._lose(self.delayed)
-        if not drain or self.paused:
+        if not self._drain or self.paused:
             self._lose(self.executor.ready)
         self.executor.close()
 
@@ -264,12 +267,12 @@ class Dispatcher:
 
     # Inside.
 
-    def _begin_tasks(self, on_stop: Callable[[], None], group: TaskGroup) -> None:
+    def _begin_tasks(self, group: TaskGroup) -> None:
         self._follow_pause()
         self.executor.open(group)
         self._on_failed.open(group)
         group.start_soon(self.delayed.run, self.time, self._on_due, name="hostkit jobs: timer")
-        self.token.on_stop(on_stop)  # last: the stop may have come already
+        self.token.on_stop(self.close)  # last: the stop may have come already
 
     def _put_from_outside(self, job: JobRecord, when: When | None, reservation: Reservation | None) -> JobRecord | None:
         assert job.context is not None

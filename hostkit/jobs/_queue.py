@@ -93,10 +93,11 @@ class JobQueue(Enqueuer, BackgroundService):
             message = f"drain must be true or false, got {drain!r}"
             raise TypeError(message)
         require_sync(now, "JobQueue(now=...)")
-        dispatcher = Dispatcher(concurrency, capacity, history, now, on_failed)
+        dispatcher = Dispatcher(
+            concurrency=concurrency, capacity=capacity, drain=drain, history=history, on_failed=on_failed, now=now
+        )
         super().__init__(dispatcher, Options(retry=checked_retry(retry), timeout=checked_timeout(timeout)))
         self._inspection = Inspection(dispatcher)
-        self._drain = drain
         self._on_lost = on_lost
 
     # The service.
@@ -107,11 +108,11 @@ class JobQueue(Enqueuer, BackgroundService):
 
     async def execute(self, stopping_token: StoppingToken) -> None:
         """Run jobs; it is for the host to call."""
-        await self._dispatcher.run(stopping_token, self._close)
+        await self._dispatcher.run(stopping_token)
 
     async def stop(self) -> None:
         """Report what was lost; it is for the host to call."""
-        self._close()
+        self._dispatcher.close()
         self._dispatcher.leave()
         lost = self.lost
         if lost and self._on_lost is not None:
@@ -226,6 +227,3 @@ class JobQueue(Enqueuer, BackgroundService):
             message = f"id must be an int, got {id!r}"
             raise TypeError(message)
         return self._inspection.find(id)
-
-    def _close(self) -> None:
-        self._dispatcher.close(drain=self._drain)
