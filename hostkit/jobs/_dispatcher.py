@@ -103,9 +103,9 @@ class Dispatcher:
         self.executor.close()
 
     def leave(self) -> None:
-        """End a lifecycle: what has not begun is lost."""
-        self.inbox.take_in()
-        self._lose([*self.executor.ready, *self.delayed])
+        """Close, and end a lifecycle: what has not begun is lost."""
+        self.close()
+        self._lose(self.executor.ready)
         self.executor.ready.clear()
         self.pool.close()
         self.report_losses()

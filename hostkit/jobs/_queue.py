@@ -112,7 +112,6 @@ class JobQueue(Enqueuer, BackgroundService):
 
     async def stop(self) -> None:
         """Report what was lost; it is for the host to call."""
-        self._dispatcher.close()
         self._dispatcher.leave()
         lost = self.lost
         if lost and self._on_lost is not None:
