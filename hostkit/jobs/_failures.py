@@ -3,14 +3,12 @@
 from collections import deque
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable, iscoroutine
-from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
 
 from hostkit._execution.executor import scope_is_cancelled
 from hostkit._values.exceptions import has_cancellation, leaves
-from hostkit._values.functions import is_async
 from hostkit._values.text import text_of
 from hostkit.jobs._job import JobRecord
 
@@ -30,60 +28,55 @@ def without_cancellations(error: BaseException) -> BaseException | None:
 
 
 class FailureHook:
-    """Calls ``on_failed``: a plain function at once, an async one for one job after the other, beside the jobs.
-
-    What a plain one returns to be awaited is awaited as an async one is.
-    """
+    """Calls ``on_failed`` at once; what it returns to be awaited is, for one job after the other, beside the jobs."""
 
     def __init__(
         self, function: Callable[[JobRecord], object] | None, on_error: Callable[[BaseException, JobRecord], None]
     ) -> None:
         """Call *function*, or nothing; what it raises is for *on_error*."""
         self._function = function
-        self._is_async = is_async(function)
         self._on_error = on_error
-        self._jobs: deque[tuple[JobRecord, Awaitable[object] | None]] = deque()
+        self._answers: deque[tuple[JobRecord, Awaitable[object]]] = deque()
         self._busy = False
         self._group: TaskGroup | None = None
 
     def open(self, group: TaskGroup) -> None:
         """Await what it returns in a task of *group*."""
         self._group = group
-        self._jobs.clear()
+        self._answers.clear()
         self._busy = False
 
     def submit(self, job: JobRecord) -> None:
         """Call it for *job*."""
         if self._function is None:
             return
-        answer: Any = None
-        if not self._is_async:
-            try:
-                answer = self._function(job)
-            except BaseException as error:  # noqa: BLE001  # the user's function
-                self._on_error(error, job)
-            if not isawaitable(answer):
-                return
-        self._jobs.append((job, answer))
+        try:
+            answer = self._function(job)
+        except BaseException as error:  # noqa: BLE001  # the user's function
+            self._on_error(error, job)
+            return
+        if not isawaitable(answer):
+            return
+        self._answers.append((job, answer))
         if not self._busy:
             assert self._group is not None
             self._busy = True
-            self._group.start_soon(self._run, self._function, name="hostkit jobs: on_failed")
+            self._group.start_soon(self._run, name="hostkit jobs: on_failed")
 
     def take_untold(self) -> list[JobRecord]:
-        """Take out the jobs for which it has not been called, or what it has returned was not awaited."""
-        untold, self._jobs = self._jobs, deque()
+        """Take out the jobs for which what it has returned was not awaited."""
+        untold, self._answers = self._answers, deque()
         for _, answer in untold:
             if iscoroutine(answer):
                 answer.close()
         return [job for job, _ in untold]
 
-    async def _run(self, function: Callable[[JobRecord], object]) -> None:
+    async def _run(self) -> None:
         try:
-            while self._jobs:
-                job, answer = self._jobs.popleft()
+            while self._answers:
+                job, answer = self._answers.popleft()
                 try:
-                    await (function(job) if answer is None else answer)  # type: ignore[misc]  # it is async
+                    await answer
                 except BaseException as error:
                     if has_cancellation(error) and await scope_is_cancelled():
                         raise
