@@ -49,7 +49,7 @@ class Inbox:
 
     def do(self, action: Callable[[], object]) -> None:
         """Do something: now, if this is the event loop or none runs the service, and else at the loop's next turn."""
-        if get_ident() == self.thread:
+        if self.in_loop:
             self.take_in()  # first come, first served
             action()
             return
@@ -63,7 +63,7 @@ class Inbox:
 
     def take_in(self) -> None:
         """Do what was asked for; nothing where this was posted into a loop that the service has left."""
-        if self.actions and get_ident() == self.thread:
+        if self.actions and self.in_loop:
             self._run()
 
     def _run(self) -> None:
