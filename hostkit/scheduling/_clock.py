@@ -1,6 +1,5 @@
 """The two clocks of a scheduler, what they showed at one instant, and how long something took in words."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -16,28 +15,6 @@ class Reading(NamedTuple):
     def wall_at(self, time: float) -> datetime:
         """Return what the wall clock shows when the loop's clock shows *time*, unless the wall clock is set."""
         return later(self.wall, time - self.time)
-
-
-class Clock:
-    """Both clocks.
-
-    Attributes:
-        time: The event loop's clock, which any thread may read.
-    """
-
-    def __init__(self, now: Callable[[], datetime], time: Callable[[], float]) -> None:
-        """Take the wall clock, and the event loop's."""
-        self._now = now
-        self.time = time
-
-    def read(self) -> Reading:
-        """Read both.
-
-        Raises:
-            TypeError: The wall clock does not show a datetime.
-            ValueError: The wall clock is naive, or shows an instant that UTC has no date for.
-        """
-        return Reading(in_utc(self._now()), self.time())
 
 
 def in_utc(now: datetime) -> datetime:

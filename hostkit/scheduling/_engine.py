@@ -16,7 +16,7 @@ from hostkit._execution.daemon_thread import DaemonThread, DaemonThreadPool
 from hostkit._execution.event_loop import EventLoop
 from hostkit._execution.executor import TURN, Cause, Executor, Step, scope_is_cancelled
 from hostkit._values.exceptions import classify, has_cancellation
-from hostkit.scheduling._clock import Clock, Reading, seconds_text
+from hostkit.scheduling._clock import Reading, in_utc, seconds_text
 from hostkit.scheduling._due import Due, MonotonicQueue, WallClockQueue
 from hostkit.scheduling._entry import JobEntry, RunRecord
 from hostkit.scheduling._invocation import STOPPING, NotBegunError, Resources, invoke, reason_against
@@ -52,13 +52,13 @@ class Engine:
         self._options = options
         self._token = token
         self._loop = EventLoop()
-        self._clock = Clock(options.now, self._loop.time)
-        self._log = RunLog(self._loop.time)
+        self._time = self._loop.time
+        self._log = RunLog(self._time)
         self._context = copy_context()
         limiter = anyio.CapacityLimiter(options.threads)
         self._pool = DaemonThreadPool("hostkit: scheduled jobs")
-        self._resources = Resources(token, self._pool, limiter, self._log, self._loop.time, self.abandoned)
-        self._executor = Executor(self, self._loop.time)
+        self._resources = Resources(token, self._pool, limiter, self._log, self._time, self.abandoned)
+        self._executor = Executor(self, self._time)
         self._monotonic = MonotonicQueue()
         self._wall_clock = WallClockQueue()
         self._wakeup = anyio.Event()
@@ -82,7 +82,7 @@ class Engine:
             self._group = group
             self._executor.open(group)
             try:
-                reading = self._clock.read()
+                reading = self.read()
                 for job in list(self._jobs.values()):
                     self.schedule(job, reading)
                 while not self._token.stop_requested and self._error is None:
@@ -114,7 +114,7 @@ class Engine:
             TypeError: The wall clock does not show a datetime.
             ValueError: It is naive, or UTC has no date for what it shows.
         """
-        return self._clock.read()
+        return Reading(in_utc(self._options.now()), self._time())
 
     def call(self, function: Callable[[], object]) -> bool:
         """Call *function* in the event loop: at once if this is in it, soon if not; return False if it has ended."""
@@ -134,7 +134,7 @@ class Engine:
         """Take in a job; one that is scheduled already, or was removed meanwhile, stays as it is."""
         if job.engine is self or self._jobs.get(job.name) is not job:
             return
-        reading = reading or self._clock.read()
+        reading = reading or self.read()
         job.begin_lifecycle(self)
         if job.period:
             self._monotonic.schedule(job, reading)
@@ -154,14 +154,14 @@ class Engine:
 
     def run_now(self, job: JobEntry, reading: Reading | None = None) -> None:
         """Have *job* run, as if it were due."""
-        reading = reading or self._clock.read()
+        reading = reading or self.read()
         self._request(job, self._record(job, reading.time, reading, 0.0))
 
     def next_run(self, job: JobEntry) -> datetime | None:
         """Return when *job* is due next; from any thread."""
         if job.due_at is None:
             return None
-        return self._monotonic.next_run(job, self._clock.read()) if job.period else job.planned
+        return self._monotonic.next_run(job, self.read()) if job.period else job.planned
 
     # What the executor asks for.
 
@@ -237,7 +237,7 @@ class Engine:
 
     async def _run_due(self) -> float:
         """Run what is due, and return when to look again."""
-        reading = self._clock.read()
+        reading = self.read()
         self._monotonic.follow_clock(reading)
         self._wall_clock.follow_clock(reading)
         self._detailed = self._log.detailed
@@ -256,9 +256,9 @@ class Engine:
                 else:
                     self._on_due(due, reading)
                 count += 1
-                if count % BATCH == 0 and self._clock.time() >= turn_ends:
+                if count % BATCH == 0 and self._time() >= turn_ends:
                     await checkpoint()
-                    turn_ends = self._clock.time() + TURN
+                    turn_ends = self._time() + TURN
         if busy:
             # A run that ends at this very instant may have its last step still to do.
             await checkpoint()
@@ -277,7 +277,7 @@ class Engine:
             wake_at = min(wake_at, reading.time + (nearest - reading.wall).total_seconds())
         if nearest is not None or self._monotonic.to_revise or self._wall_clock.to_revise:
             wake_at = min(wake_at, reading.time + LONGEST_WAIT)
-        return max(wake_at, self._clock.time() + QUANTUM)
+        return max(wake_at, self._time() + QUANTUM)
 
     def _record(self, job: JobEntry, due: float | datetime, reading: Reading, late: float) -> RunRecord:
         return RunRecord(job, due, reading, reading.time - late + job.latest_begin)
@@ -304,7 +304,7 @@ class Engine:
 
     def _request(self, job: JobEntry, run: RunRecord) -> None:
         """Have *run* begin, wait or be left out, as the job's overlap policy says."""
-        reason = STOPPING if self._closed else reason_against(run, self._clock.time(), self._token)
+        reason = STOPPING if self._closed else reason_against(run, self._time(), self._token)
         if reason is not None:
             self._skip(run, reason)
         elif job.add_active_if_room(run):
@@ -345,7 +345,7 @@ class Engine:
         if job.waiting is not None:
             waiting, job.waiting = job.waiting, None
             try:
-                waiting.rebase(self._clock.read())
+                waiting.rebase(self.read())
             except Exception as error:  # noqa: BLE001  # the user's clock
                 self._end_with(error)
             job.add_active(waiting)
