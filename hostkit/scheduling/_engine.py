@@ -144,7 +144,7 @@ class Engine:
             job.run_requested = False
             self.run_now(job, reading)
         if job.run_at_start:
-            self._take(job, self._record(job, reading.time, reading, 0.0))
+            self._take(job, RunRecord(job, reading.time, reading))
         self._wakeup.set()
 
     def unschedule(self, job: JobEntry) -> None:
@@ -155,7 +155,7 @@ class Engine:
     def run_now(self, job: JobEntry, reading: Reading | None = None) -> None:
         """Have *job* run, as if it were due."""
         reading = reading or self.read()
-        self._request(job, self._record(job, reading.time, reading, 0.0))
+        self._request(job, RunRecord(job, reading.time, reading))
 
     def next_run(self, job: JobEntry) -> datetime | None:
         """Return when *job* is due next; from any thread."""
@@ -248,7 +248,7 @@ class Engine:
             for due in queue.take_due(reading):
                 job, first, latest, late = due
                 if job.is_idle and first is latest and late <= job.latest_begin and not self.paused:
-                    run = RunRecord(job, latest, reading, reading.time - late + job.latest_begin)
+                    run = RunRecord(job, latest, reading, late)
                     job.add_active(run)
                     submit(run)
                 elif job.running:
@@ -279,16 +279,13 @@ class Engine:
             wake_at = min(wake_at, reading.time + LONGEST_WAIT)
         return max(wake_at, self._time() + QUANTUM)
 
-    def _record(self, job: JobEntry, due: float | datetime, reading: Reading, late: float) -> RunRecord:
-        return RunRecord(job, due, reading, reading.time - late + job.latest_begin)
-
     def _on_due(self, due: Due[float] | Due[datetime], reading: Reading) -> None:
         job, first, latest, late = due
         if first is not latest:  # in the hour that comes twice two instants may be equal
             run = RunRecord(job, first, reading)
             missed = seconds_text((reading.wall - run.planned).total_seconds())
             self._skip(run, self._pause_reason(job) or f"missed by {missed}, with all until the next")
-        self._take(job, self._record(job, latest, reading, late))
+        self._take(job, RunRecord(job, latest, reading, late))
 
     def _take(self, job: JobEntry, run: RunRecord) -> None:
         reason = self._pause_reason(job)

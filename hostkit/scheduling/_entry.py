@@ -58,12 +58,15 @@ class RunRecord(Run):
     call: Call | None
     """How it calls the job's function, where it does not await that itself."""
 
-    def __init__(self, job: "JobEntry", due: float | datetime, reading: Reading, begin_by: float = math.inf) -> None:
-        """Begin the record of a run that is due: at an instant, or at a time of the event loop's clock."""
+    def __init__(self, job: "JobEntry", due: float | datetime, reading: Reading, late: float = 0.0) -> None:
+        """Begin the record of a run that is due: at an instant, or at a time of the event loop's clock.
+
+        It is so many seconds *late* already when the clocks are read.
+        """
         self.scheduled_job = job
         self._due = due
         self._reading = reading
-        self.begin_by = begin_by
+        self.begin_by = reading.time - late + job.latest_begin
         self._began = self.duration = self.outcome = self.reason = self.error = self.coroutine = self.call = None
         self.cancel_requested = False
 
