@@ -196,7 +196,8 @@ class Engine:
         if run.call is not None and run.call.timed_out:
             run.end(Outcome.FAILED, now, run.name_timeout(None))  # it has withstood its cancellation
         elif run.outcome is None:
-            run.succeed(now)
+            run.reason = None  # it may have ended in spite of its cancellation
+            run.end(Outcome.SUCCEEDED, now)
         self._conclude(run)
 
     def fail(self, run: RunRecord, error: BaseException, now: float, cause: Cause) -> None:

@@ -79,15 +79,6 @@ class RunRecord(Run):
         """Record that it begins, or that it has only now what it needs to begin."""
         self._began = now
 
-    def succeed(self, now: float) -> None:
-        """Record that it has returned."""
-        began = self._began
-        assert began is not None
-        self.duration = now - began
-        self.outcome = Outcome.SUCCEEDED
-        self.reason = None  # it may have ended in spite of its cancellation
-        self.coroutine = self.call = None
-
     def end(self, outcome: Outcome, now: float, error: BaseException | None = None) -> None:
         """Record how it ended."""
         if self._began is not None:
