@@ -86,12 +86,11 @@ class Engine:
                 for job in list(self._jobs.values()):
                     self.schedule(job, reading)
                 while not self._token.stop_requested and self._error is None:
+                    self._wakeup = anyio.Event()
                     wake_at = await self._run_due()
                     with self._token.cancel_on_stop() as scope:
                         scope.deadline = wake_at
                         await self._wakeup.wait()
-                    if self._wakeup.is_set():
-                        self._wakeup = anyio.Event()
             except Exception as error:  # noqa: BLE001  # the user's clock; raised below, outside the group
                 self._end_with(error)
             finally:
