@@ -96,10 +96,8 @@ class JobRegistry:
 
     def begin(self, token: StoppingToken) -> Engine:
         """Return the engine that runs the jobs from now on, in the current event loop and context."""
-        engine = Engine(self._jobs, self._options, token, paused=self.paused)
         with self._lock:
-            engine.paused = self.paused
-            self._engine = engine
+            self._engine = engine = Engine(self._jobs, self._options, token, paused=self.paused)
         return engine
 
     def end(self) -> None:
