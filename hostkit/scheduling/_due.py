@@ -41,13 +41,9 @@ class _DueQueue(Generic[K]):
     def __init__(self) -> None:
         self._instants: list[K] = []
         self._jobs: dict[K, list[JobEntry]] = {}
-        self._count = self._stale = 0
+        self._spare = MOST_STALE  # how many jobs may still be taken out until `_drop_stale`
         self._last: Reading | None = None
         self.to_revise: dict[JobEntry, None] = {}
-
-    def __len__(self) -> int:
-        """Return how many places are taken, also by jobs that are not due any more."""
-        return self._count
 
     def unschedule(self, job: JobEntry) -> None:
         """Take *job* out."""
@@ -56,8 +52,8 @@ class _DueQueue(Generic[K]):
             return
         job.due_at = None
         # It stays where it is: to search for it would be quadratic for a caller that removes all jobs.
-        self._stale += 1
-        if self._stale > MOST_STALE and self._stale * 2 > self._count:
+        self._spare -= 1
+        if not self._spare:
             self._drop_stale()
 
     def first(self) -> K | None:
@@ -66,12 +62,11 @@ class _DueQueue(Generic[K]):
             at = self._instants[0]
             if any(job.due_at == at for job in self._jobs[at]):
                 return at
-            self._forget(len(self._take_first()[1]))
+            del self._jobs[heapq.heappop(self._instants)]
         return None
 
     def _push(self, job: JobEntry, at: K) -> None:
         job.due_at = at
-        self._count += 1
         jobs = self._jobs.get(at)
         if jobs is None:
             self._jobs[at] = [job]
@@ -79,23 +74,13 @@ class _DueQueue(Generic[K]):
         else:
             jobs.append(job)
 
-    def _take_first(self) -> tuple[K, list[JobEntry]]:
-        at = heapq.heappop(self._instants)
-        jobs = self._jobs.pop(at)
-        self._count -= len(jobs)
-        return at, jobs
-
-    def _forget(self, stale: int) -> None:
-        self._stale = max(0, self._stale - stale)
-
     def _drop_stale(self) -> None:
         # One that was scheduled again for the same instant stands there twice.
         kept = {at: list(dict.fromkeys(job for job in jobs if job.due_at == at)) for at, jobs in self._jobs.items()}
         self._jobs = {at: jobs for at, jobs in kept.items() if jobs}
         self._instants = list(self._jobs)
         heapq.heapify(self._instants)
-        self._count = sum(map(len, self._jobs.values()))
-        self._stale = 0
+        self._spare = MOST_STALE + sum(map(len, self._jobs.values()))
 
 
 class MonotonicQueue(_DueQueue[float]):
@@ -128,10 +113,9 @@ class MonotonicQueue(_DueQueue[float]):
         """Take what is due, and put each job where it is due next."""
         now = reading.time
         while self._instants and self._instants[0] <= now:
-            at, jobs = self._take_first()
-            for job in jobs:
+            at = heapq.heappop(self._instants)
+            for job in self._jobs.pop(at):
                 if job.due_at != at:
-                    self._forget(1)
                     continue
                 following = job.origin + (job.index + 1) * job.period
                 if job.is_simple and following > now:
@@ -198,11 +182,10 @@ class WallClockQueue(_DueQueue[datetime]):
         """Take what is due, and put each job where it is due next."""
         now = reading.wall
         while self._instants and self._instants[0] <= now:
-            at, jobs = self._take_first()
-            for job in jobs:
+            at = heapq.heappop(self._instants)
+            for job in self._jobs.pop(at):
                 first = job.planned
                 if job.due_at != at or first is None:
-                    self._forget(1)
                     continue
                 latest, following = _catch_up(job.schedule, first, later(now, -job.jitter))
                 self._plan(job, following, at)
