@@ -47,7 +47,7 @@ class History:
         with self._lock:
             self._counts[job.state] += 1
             self.recent.append(job)
-            if job.state is JobState.FAILED and self._length:
+            if job.state is JobState.FAILED:
                 self._failed[job] = None
                 if len(self._failed) > self._length:
                     self._failed.popitem(last=False)
