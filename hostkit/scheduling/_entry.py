@@ -235,10 +235,6 @@ class JobEntry(ScheduledJob):
         self.origin = 0.0
         self.index = 0
 
-    def keep_paused(self, other: ScheduledJob) -> None:
-        """Be paused if *other*, which this one replaces, is."""
-        self._paused = other.paused
-
     def add_active(self, run: RunRecord) -> None:
         """Count *run* among those that go on."""
         self._active = (*self._active, run)

@@ -75,7 +75,8 @@ class JobRegistry:
                 message = f"there is a job named {name!r} already; replace=True puts the new one in its place"
                 raise ValueError(message)
             if replaced is not None:
-                job.keep_paused(replaced)
+                if replaced.paused:
+                    job.pause()
                 del self._jobs[job.name]  # the new one comes last
             self._jobs[job.name] = job
             self._snapshot = None
