@@ -304,7 +304,8 @@ class Engine:
         reason = STOPPING if self._closed else reason_against(run, self._time(), self._token)
         if reason is not None:
             self._skip(run, reason)
-        elif job.add_active_if_room(run):
+        elif job.running < job.concurrency:
+            job.add_active(run)
             self._executor.submit(run)
         elif job.overlap is Overlap.SKIP or job.overlap is Overlap.ALLOW:
             self._skip(run, "still running")

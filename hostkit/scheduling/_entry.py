@@ -239,13 +239,6 @@ class JobEntry(ScheduledJob):
         """Count *run* among those that go on."""
         self._active = (*self._active, run)
 
-    def add_active_if_room(self, run: RunRecord) -> bool:
-        """Count *run* among those that go on, unless as many do as may; return whether it was."""
-        if len(self._active) >= self.concurrency:
-            return False
-        self._active = (*self._active, run)
-        return True
-
     def record(self, run: RunRecord, limit: int) -> None:
         """Keep a run that is over, or did not happen; the history is made at the first one."""
         active = self._active
