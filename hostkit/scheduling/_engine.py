@@ -143,7 +143,7 @@ class Engine:
             job.run_requested = False
             self.run_now(job, reading)
         if job.run_at_start:
-            self._take(job, RunRecord(job, reading.time, reading))
+            self._take(RunRecord(job, reading.time, reading))
         self._wakeup.set()
 
     def unschedule(self, job: JobEntry) -> None:
@@ -154,7 +154,7 @@ class Engine:
     def run_now(self, job: JobEntry, reading: Reading | None = None) -> None:
         """Have *job* run, as if it were due."""
         reading = reading or self.read()
-        self._request(job, RunRecord(job, reading.time, reading))
+        self._request(RunRecord(job, reading.time, reading))
 
     def next_run(self, job: JobEntry) -> datetime | None:
         """Return when *job* is due next; from any thread."""
@@ -285,22 +285,23 @@ class Engine:
             run = RunRecord(job, first, reading)
             missed = seconds_text((reading.wall - run.planned).total_seconds())
             self._skip(run, self._pause_reason(job) or f"missed by {missed}, with all until the next")
-        self._take(job, RunRecord(job, latest, reading, late))
+        self._take(RunRecord(job, latest, reading, late))
 
-    def _take(self, job: JobEntry, run: RunRecord) -> None:
-        reason = self._pause_reason(job)
+    def _take(self, run: RunRecord) -> None:
+        reason = self._pause_reason(run.scheduled_job)
         if reason is not None:
             self._skip(run, reason)
         else:
-            self._request(job, run)
+            self._request(run)
 
     def _pause_reason(self, job: JobEntry) -> str | None:
         if job.paused:
             return "paused"
         return "the scheduler is paused" if self.paused else None
 
-    def _request(self, job: JobEntry, run: RunRecord) -> None:
+    def _request(self, run: RunRecord) -> None:
         """Have *run* begin, wait or be left out, as the job's overlap policy says."""
+        job = run.scheduled_job
         reason = STOPPING if self._closed else reason_against(run, self._time(), self._token)
         if reason is not None:
             self._skip(run, reason)
