@@ -46,10 +46,9 @@ def _call(run: RunRecord, resources: Resources) -> Coroutine[Any, Any, object]:
     job = run.scheduled_job
     kind = job.form.kind
     function = partial(job.function, run=run) if job.form.takes_run else job.function
-    work = function if kind.is_async else partial(_begin_on_thread, function, run, resources)
     owner = _Owner(job, resources)
     release = partial(resources.limiter.release_on_behalf_of, run)
-    run.call = Call(work, job.name, kind, job.timeout, resources.token, owner, resources.pool, release)
+    run.call = Call(function, job.name, kind, job.timeout, resources.token, owner, resources.pool, release)
     return run.call.make() if kind.is_async else _call_on_thread(run, run.call, resources)
 
 
@@ -62,6 +61,12 @@ async def _call_on_thread(run: RunRecord, call: Call, resources: Resources) -> o
             await limiter.acquire_on_behalf_of(run)
         if scope.cancelled_caught:
             raise NotBegunError(STOPPING) from None
+        now = resources.time()
+        reason = reason_against(run, now, resources.token)
+        if reason is not None:
+            limiter.release_on_behalf_of(run)
+            raise NotBegunError(reason) from None
+        run.begin(now)
     return await call.make()
 
 
@@ -126,13 +131,3 @@ async def _invoke_if_agreed(run: RunRecord, when: Callable[[], object], resource
     else:
         run.begin(now)
         await _call(run, resources)
-
-
-def _begin_on_thread(function: Callable[..., object], run: RunRecord, resources: Resources, *token: object) -> object:
-    """Begin *run*, on the thread for which it may have waited."""
-    now = resources.time()
-    reason = reason_against(run, now, resources.token)
-    if reason is not None:
-        raise NotBegunError(reason)
-    run.begin(now)
-    return function(*token)
