@@ -194,7 +194,7 @@ class Engine:
             self._detailed = self._log.detailed  # a listener may have come since it began
         if run.call is not None and run.call.timed_out:
             run.end(Outcome.FAILED, now, run.name_timeout(None))  # it has withstood its cancellation
-        elif run.outcome is None:
+        else:
             run.reason = None  # it may have ended in spite of its cancellation
             run.end(Outcome.SUCCEEDED, now)
         self._conclude(run)

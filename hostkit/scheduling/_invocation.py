@@ -17,6 +17,7 @@ from hostkit.scheduling._entry import JobEntry, RunRecord
 from hostkit.scheduling._log import RunLog
 
 STOPPING = "the scheduler is stopping"
+DECLINED = "when() said no"
 
 
 class Resources(NamedTuple):
@@ -31,10 +32,10 @@ class Resources(NamedTuple):
 
 
 def invoke(run: RunRecord, resources: Resources) -> Coroutine[Any, Any, object]:
-    """Return what asks whether the job is to run, and calls its function; where it does not run, the record says why.
+    """Return what asks whether the job is to run, and calls its function.
 
     Raises, when it is awaited:
-        NotBegunError: It has waited for a thread until it was too late to begin, or until the stop.
+        NotBegunError: It is not to run, or has waited until it was too late to begin, or until the stop.
     """
     job = run.scheduled_job
     if job.when is not None:
@@ -61,17 +62,16 @@ async def _call_on_thread(run: RunRecord, call: Call, resources: Resources) -> o
             await limiter.acquire_on_behalf_of(run)
         if scope.cancelled_caught:
             raise NotBegunError(STOPPING) from None
-        now = resources.time()
-        reason = reason_against(run, now, resources.token)
-        if reason is not None:
+        try:
+            _begin(run, resources)
+        except NotBegunError:
             limiter.release_on_behalf_of(run)
-            raise NotBegunError(reason) from None
-        run.begin(now)
+            raise
     return await call.make()
 
 
 class NotBegunError(Exception):
-    """A run is left out that has waited for its thread; the message is the reason."""
+    """A run is left out that was about to begin; the message is the reason."""
 
 
 def reason_against(run: RunRecord, now: float, token: StoppingToken) -> str | None:
@@ -124,10 +124,16 @@ async def _invoke_if_agreed(run: RunRecord, when: Callable[[], object], resource
     except BaseException:
         run.reason = run.reason or "when() failed"  # unless it was cancelled
         raise
+    if not agreed:
+        raise NotBegunError(DECLINED)
+    _begin(run, resources)
+    await _call(run, resources)
+
+
+def _begin(run: RunRecord, resources: Resources) -> None:
+    """Begin *run*, which has waited."""
     now = resources.time()
-    reason = reason_against(run, now, resources.token) if agreed else "when() said no"
+    reason = reason_against(run, now, resources.token)
     if reason is not None:
-        run.skip(reason)
-    else:
-        run.begin(now)
-        await _call(run, resources)
+        raise NotBegunError(reason)
+    run.begin(now)
