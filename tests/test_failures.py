@@ -1,5 +1,6 @@
 """The failures of one lifecycle of a host, and what comes out of it in the end."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -223,3 +224,23 @@ async def test_a_mixed_group_is_both() -> None:
     assert pytest.RaisesGroup(OSError, pytest.RaisesGroup(ValueError)).matches(failure)
     assert isinstance(request, SystemExit)
     assert request.code == 7
+
+
+class BadGroup(BaseExceptionGroup[BaseException]):
+    """A group that cannot be split."""
+
+    def derive(self, excs: Sequence[BaseException]) -> "BadGroup":  # type: ignore[override]  # as users write it
+        raise ValueError
+
+
+async def test_a_group_that_cannot_be_split_is_taken_apart() -> None:
+    """Of a group of the user's own kind that refuses to be split, the errors are a failure, with its text."""
+    error, request = OSError("a"), SystemExit(7)
+
+    failure, found = classify(BadGroup("mixed", [cancelled(), BadGroup("", [error]), request]))
+
+    assert isinstance(failure, ExceptionGroup)
+    assert failure.exceptions == (error,)
+    assert failure.message == "BadGroup: mixed (3 sub-exceptions)"
+    assert found is request
+    assert classify(BadGroup("", [cancelled()])) == (None, None)

@@ -1,9 +1,12 @@
 """What an exception means: a failure, a request to exit, or nothing but a cancellation."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import anyio
+
+from hostkit._values.text import text_of
 
 INTERRUPT_EXIT_CODE = 130
 
@@ -21,7 +24,19 @@ def classify(error: BaseException) -> tuple[Exception | None, BaseException | No
         return None, error
     neither = (Exception, anyio.get_cancelled_exc_class())
     exits = (leaf for leaf in leaves(error) if not isinstance(leaf, neither))
-    return error.split(Exception)[0], next(exits, None)
+    failure: Any = part_of(error, lambda inner: isinstance(inner, Exception))
+    return failure, next(exits, None)
+
+
+def part_of(
+    group: BaseExceptionGroup[BaseException], is_wanted: Callable[[BaseException], bool]
+) -> BaseExceptionGroup[BaseException] | None:
+    """Return *group* with those errors alone that are wanted, None if none is; groups in it are asked about as well."""
+    try:
+        return group.subgroup(is_wanted)
+    except Exception:  # noqa: BLE001  # a group of the user's own kind, which cannot be split
+        wanted = [leaf for leaf in leaves(group) if is_wanted(leaf)]
+        return BaseExceptionGroup(text_of(group), wanted) if wanted else None
 
 
 def has_cancellation(error: BaseException) -> bool:

@@ -8,8 +8,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from hostkit._execution.executor import scope_is_cancelled
-from hostkit._values.exceptions import has_cancellation, leaves
-from hostkit._values.text import text_of
+from hostkit._values.exceptions import has_cancellation, part_of
 from hostkit.jobs._job import JobRecord
 
 
@@ -20,11 +19,7 @@ def without_cancellations(error: BaseException) -> BaseException | None:
         return None
     if isinstance(error, Exception) or not isinstance(error, BaseExceptionGroup):
         return error
-    try:
-        return error.split(cancelled)[1]
-    except Exception:  # noqa: BLE001  # a group of the user's own kind, which cannot be split
-        rest = [leaf for leaf in leaves(error) if not isinstance(leaf, cancelled)]
-        return BaseExceptionGroup(text_of(error), rest) if rest else None
+    return part_of(error, lambda inner: not isinstance(inner, (cancelled, BaseExceptionGroup)))
 
 
 class FailureHook:
