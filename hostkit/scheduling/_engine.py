@@ -135,10 +135,7 @@ class Engine:
             return
         reading = reading or self.read()
         job.begin_lifecycle(self)
-        if job.period:
-            self._monotonic.schedule(job, reading)
-        else:
-            self._wall_clock.schedule(job, reading)
+        (self._monotonic if job.period else self._wall_clock).schedule(job, reading)
         if job.run_requested:
             job.run_requested = False
             self.run_now(job, reading)
