@@ -61,7 +61,6 @@ class QueueTasks:
                     await token.wait()  # a queue that has nothing to do is idle, not stalled
             finally:
                 ended.set()
-                group.cancel_scope.cancel()
 
     async def _watch_end(self, workers: TaskGroup, ended: anyio.Event) -> None:
         """Notice that tasks ignore their cancellation."""
