@@ -35,16 +35,12 @@ MAX_IDLE = 64
 
 
 class Cause(Enum):
-    """Where the cancellation came from that work has ended with."""
+    """By which of hostkit's cancellations work has ended."""
 
-    NONE = "none"
-    """It was none: an error of the work's own."""
     REQUEST = "request"
     """`Executor.cancel`."""
     STOP = "stop"
     """A scope round the executor: its service is cancelled."""
-    FOREIGN = "foreign"
-    """Something else: a task or a future that the work awaited, or its task cancelled natively."""
 
 
 class Owner(Protocol[T_contra]):
@@ -60,8 +56,8 @@ class Owner(Protocol[T_contra]):
     def end(self, work: T_contra, value: object, now: float, /) -> None:
         """Record what *work* has returned."""
 
-    def fail(self, work: T_contra, error: BaseException, now: float, cause: Cause, /) -> None:
-        """Record what *work* has raised."""
+    def fail(self, work: T_contra, error: BaseException, now: float, cause: Cause | None, /) -> None:
+        """Record what *work* has raised; without a *cause*, a cancellation in it is none of hostkit's."""
 
     def on_open_scope(self, work: T_contra, /) -> None:
         """Note that *work* has left a cancel scope open, and cancel the executor's group, which is broken by that."""
@@ -287,15 +283,15 @@ class Executor(Generic[T]):
     async def _fail(self, me: _Runner[T], work: T, error: BaseException) -> None:
         if isinstance(error, GeneratorExit) and not loop_is_running():
             raise error  # the event loop is gone, and this task with it
-        cause = Cause.NONE
+        cause = None
         stops = sees_cancellation() or (has_cancellation(error) and await scope_is_cancelled())
         if me.retired:  # perhaps only meanwhile
             cause = Cause.REQUEST
         elif stops:
             cause = Cause.STOP
         elif has_cancellation(error):
-            cause = Cause.FOREIGN
-            me.retired = True  # asyncio counts it in the task, where it would confuse the groups of later jobs
+            # A foreign one: asyncio counts it in the task, where it would confuse the groups of later jobs.
+            me.retired = True
         me.work = None
         self._suspended.pop(work, None)
         _leave_out_own_lines(error)

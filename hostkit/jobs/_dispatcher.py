@@ -187,7 +187,7 @@ class Dispatcher:
         if job.key is not None:
             self.admission.release_key(job)
 
-    def fail(self, job: JobRecord, error: BaseException, now: float, cause: Cause) -> None:
+    def fail(self, job: JobRecord, error: BaseException, now: float, cause: Cause | None) -> None:
         """Record what *job* has raised."""
         own = without_cancellations(error)
         if job.call is not None and job.call.cancelled:

@@ -196,7 +196,7 @@ class Engine:
             run.end(Outcome.SUCCEEDED, now)
         self._conclude(run)
 
-    def fail(self, run: RunRecord, error: BaseException, now: float, cause: Cause) -> None:
+    def fail(self, run: RunRecord, error: BaseException, now: float, cause: Cause | None) -> None:
         """Record what a run has raised."""
         if isinstance(error, NotBegunError):
             run.skip(str(error))
