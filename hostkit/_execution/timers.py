@@ -31,15 +31,13 @@ class TimerHeap(Generic[K, T]):
         self._entries[item] = entry = (at, next(self._numbers), item)
         heapq.heappush(self._heap, entry)
 
-    def discard(self, item: T) -> bool:
-        """Take *item* out; return whether it was in."""
-        if self._entries.pop(item, None) is None:
-            return False
+    def discard(self, item: T) -> None:
+        """Take *item* out, if it is in."""
+        self._entries.pop(item, None)
         # Searching the heap for it would make taking out all of them quadratic.
         if len(self._heap) > MAX_STALE + 2 * len(self._entries):
             self._heap = list(self._entries.values())
             heapq.heapify(self._heap)
-        return True
 
     def first(self) -> K | None:
         """Return the next time, None if nothing waits."""
@@ -48,9 +46,9 @@ class TimerHeap(Generic[K, T]):
             heapq.heappop(heap)
         return heap[0][0] if heap else None
 
-    def take_due(self, now: K) -> Iterator[tuple[K, T]]:
-        """Take out what is due, with its time; what is added meanwhile and due as well comes too."""
+    def take_due(self, now: K) -> Iterator[T]:
+        """Take out what is due; what is added meanwhile and due as well comes too."""
         while (at := self.first()) is not None and at <= now:  # type: ignore[operator]
             item = heapq.heappop(self._heap)[2]
             del self._entries[item]
-            yield at, item
+            yield item

@@ -122,10 +122,9 @@ class DelayedJobs:
 
     def _take_due(self, now: float) -> Iterator[JobRecord]:
         """Take out the jobs whose time has come."""
-        for _, job in self._by_time.take_due(now):
-            yield job
+        yield from self._by_time.take_due(now)
         while (instant := self._by_instant.first()) is not None and self.seconds_until(instant) <= 0:
-            for _, job in self._by_instant.take_due(instant):
+            for job in self._by_instant.take_due(instant):
                 job.due_at = now
                 yield job
 
