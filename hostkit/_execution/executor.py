@@ -81,7 +81,7 @@ class _Runner(Generic[T]):
 
 
 class Executor(Generic[T]):
-    """As many tasks as there is work at a time that waits for something, or *limit*.
+    """As many tasks as there is work at a time that waits for something, or `limit`.
 
     One of them leads: it takes one piece of work after the other, and most end with their first step. When one does
     not, its runner stays with it, and another one leads. All methods belong to the event loop.
@@ -89,6 +89,7 @@ class Executor(Generic[T]):
     Attributes:
         ready: The work that waits for a task, in order.
         clock: Returns the time.
+        limit: How many tasks there are at most.
     """
 
     def __init__(self, owner: Owner[T], clock: Callable[[], float], limit: float = math.inf) -> None:
@@ -96,7 +97,7 @@ class Executor(Generic[T]):
         self.ready: deque[T] = deque()
         self._owner = owner
         self.clock = clock
-        self._limit = limit
+        self.limit = limit
         self._runners: set[_Runner[T]] = set()
         self._idle: list[_Runner[T]] = []
         self._leader: _Runner[T] | None = None
@@ -188,7 +189,7 @@ class Executor(Generic[T]):
         group = self._group
         if self._leader is not None or group is None or group.cancel_scope.cancel_called:
             return
-        if not self._idle and len(self._runners) < self._limit and (self.ready or not self._closed):
+        if not self._idle and len(self._runners) < self.limit and (self.ready or not self._closed):
             runner: _Runner[T] = _Runner()
             self._runners.add(runner)
             self._idle.append(runner)

@@ -56,7 +56,7 @@ class Dispatcher:
         self.delayed = DelayedJobs(now, self.inbox.lock, partial(self._on_user_error, "the wall clock"))
         self.time: Callable[[], float] = lambda: 0.0  # no event loop has run yet
         self.executor = Executor(self, self.time, concurrency)
-        self.waits = Waits(self.executor, self.inbox, concurrency, self._on_blocked)
+        self.waits = Waits(self.executor, self.inbox, self._on_blocked)
         self.paused = False
         self._on_failed = FailureHook(on_failed, partial(self._on_user_error, "on_failed"))
         self._unreported: list[JobRecord] = []

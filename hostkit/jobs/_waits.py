@@ -19,13 +19,11 @@ class Waits:
         self,
         executor: Executor[JobRecord],
         inbox: Inbox,
-        concurrency: int,
         on_blocked: Callable[[list[JobRecord]], None],
     ) -> None:
         """Call *on_blocked* with the jobs that run when each of them waits, and none can begin."""
         self._executor = executor
         self._inbox = inbox
-        self._concurrency = concurrency
         self._on_blocked = on_blocked
         self._waiting: dict[JobRecord, int] = {}
         self._reported: set[int] = set()
@@ -77,7 +75,7 @@ class Waits:
             return
         waiting = self._waiting
         waiting[job] = waiting.get(job, 0) + 1
-        if len(waiting) >= self._concurrency:
+        if len(waiting) >= self._executor.limit:
             numbers = {other.id for other in waiting}
             if numbers != self._reported:  # a wait with a timeout comes again and again
                 self._reported = numbers
