@@ -271,7 +271,7 @@ class Dispatcher:
         self._follow_pause()
         self.executor.open(group)
         self._on_failed.open(group)
-        group.start_soon(self.delayed.run, self.time, self._on_due, name="hostkit jobs: timer")
+        group.start_soon(self.delayed.run, self.time, self._submit, name="hostkit jobs: timer")
         self.token.on_stop(self.close)  # last: the stop may have come already
 
     def _put_from_outside(self, job: JobRecord, when: When | None, reservation: Reservation | None) -> JobRecord | None:
@@ -299,10 +299,10 @@ class Dispatcher:
             self.delayed.set_state(job, JobState.DELAYED)
             self.delayed.add(job, now, seconds, when if isinstance(when, datetime) else None)
         else:
-            self.delayed.set_state(job, WAITING)
-            self.executor.submit(job)
+            self._submit(job)
 
-    def _on_due(self, job: JobRecord) -> None:
+    def _submit(self, job: JobRecord) -> None:
+        """Have *job* wait for its turn."""
         self.delayed.set_state(job, WAITING)
         self.executor.submit(job)
 
@@ -354,8 +354,7 @@ class Dispatcher:
             self.delayed.add(job, now, delay)
         else:
             job.due_at = now
-            self.delayed.set_state(job, WAITING)
-            self.executor.submit(job)
+            self._submit(job)
 
     def _drop(self, job: JobRecord, state: JobState) -> None:
         """End a job that waits."""
