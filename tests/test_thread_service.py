@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 import anyio
@@ -25,6 +26,7 @@ from hostkit import (
     ThreadService,
     ThreadStoppingToken,
 )
+from hostkit.events import StopRequested
 
 pytestmark = pytest.mark.real_time
 QUICK = HostOptions(log_level="CRITICAL", shutdown_timeout=0.2, cancellation_timeout=0.2)
@@ -106,6 +108,30 @@ async def test_an_exit_request_comes_out() -> None:
     with pytest.raises(SystemExit):
         await host.wait()
 
+    assert host.lifetime.exit_code == 4
+
+
+async def test_an_exit_out_of_a_callback_is_taken_in_the_loop() -> None:
+    """A callback that is called in the thread, as a restart has set its token, stops the host from the event loop."""
+    threads: list[int] = []
+
+    def leave() -> None:
+        raise SystemExit(4)
+
+    def service(stopping_token: ThreadStoppingToken) -> None:
+        stopping_token.wait()
+        stopping_token.on_stop(leave)
+
+    host = build(service)
+    host.on_event(lambda event: threads.append(threading.get_ident()) if isinstance(event, StopRequested) else None)
+    await host.start()
+    with suppress(HostStateError):  # as the host begins to stop
+        await host.restart("a")
+
+    with pytest.raises(SystemExit):
+        await host.wait()
+
+    assert threads == [threading.get_ident()]
     assert host.lifetime.exit_code == 4
 
 

@@ -11,6 +11,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "if self.stop_at < math.inf and at <= self.cancel_at": "the deadlines are then what they would become",
         "for left in reversed(range(LAST_ROUNDS": "likewise a margin",
         "if self._wakeup.time() > self.leave_at:": "decides of the very instant",
+        "if left < 0:": "likewise",
         "if runs or left:": "turns the loop a few times more",
         "while self._turn >= -1 and": "before the first step, -2 is as good as -1",
         "elif supervisor.step == self._turn or not self._running[self._turn]:": "those that were asked are asked again",
@@ -18,6 +19,10 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "_core/snapshot": {
         "self.now = -1.0 if lifecycle is None": "without a lifecycle there is nothing to reckon with it",
         "self.now = 1.0 if lifecycle is None": "likewise",
+    },
+    "_core/supervisor": {
+        "self._start_counts_afresh(- 2.0 if run.ready_at is None": "less than every `reset_after`, as well",
+        "return -1.0 if self.run.cancelled else": "the token says 0",
     },
     "_execution/executor": {"MAX_IDLE = ": "a margin: how many idle tasks are kept"},
     "_execution/timers": {"if len(self._heap) >= MAX_STALE": "a margin: when what is stale is dropped"},
