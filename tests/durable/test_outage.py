@@ -5,6 +5,7 @@ import logging
 import re
 from contextlib import ExitStack
 
+import anyio
 import procrastinate
 import pytest
 from durable import QUICK, SOON, Database, Jobs, Silencer, hosted, log_lines, noting, outage, until
@@ -179,6 +180,20 @@ async def test_an_app_that_is_closed_under_the_worker_is_opened_again(database: 
 
     assert app.connector.get_sync_connector() is not app.connector  # closed
     assert host.lifetime.exit_code == 0
+
+
+async def test_an_app_whose_end_was_cut_short_is_opened_again(database: Database) -> None:
+    """A block that closes the app while its task is cancelled leaves a pool that is closed, and not known to be."""
+    app = database.app()
+    runs = noting(app)
+    async with hosted(ProcrastinateWorker(app, **QUICK, backoff=SOON)):
+        with anyio.CancelScope() as scope:
+            async with app.open_async():
+                scope.cancel()
+        database.defer("note")
+        await until(lambda: runs)
+
+    assert scope.cancelled_caught
 
 
 async def test_a_loop_that_fails_is_replaced(database: Database) -> None:

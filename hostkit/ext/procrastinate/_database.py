@@ -118,6 +118,7 @@ async def renew(app: App) -> None:
     it. An app that was opened here, and that others have closed, is opened again.
     """
     if app in _blocks and not is_open(app):
+        await app.close_async()  # a close that was cut short, or a failed open, leaves a closed pool
         await app.open_async()
     pool = pool_of(app)
     if isinstance(pool, AsyncNullConnectionPool):
