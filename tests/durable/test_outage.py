@@ -182,6 +182,21 @@ async def test_an_app_that_is_closed_under_the_worker_is_opened_again(database: 
     assert host.lifetime.exit_code == 0
 
 
+async def test_an_outage_of_an_app_that_was_opened_again_is_one_line_too(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The new pool of an app that was closed under the worker has another name, and is as quiet as the first."""
+    app = database.app()
+    async with hosted(worker := ProcrastinateWorker(app, **QUICK, backoff=SOON)):
+        await app.close_async()
+        await until(lambda: worker.details()["restarts"] and worker.details()["connected"])
+        with database.away():
+            await asyncio.sleep(1)
+        await until(lambda: worker.details()["connected"])
+
+    assert [record.message for record in caplog.records if "error connecting" in record.message] == []
+
+
 async def test_an_app_whose_end_was_cut_short_is_opened_again(database: Database) -> None:
     """A block that closes the app while its task is cancelled leaves a pool that is closed, and not known to be."""
     app = database.app()

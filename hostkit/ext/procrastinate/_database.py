@@ -55,6 +55,11 @@ def pool_of(app: App) -> AsyncConnectionPool[Any]:
     return cast("PsycopgConnector", app.connector).pool
 
 
+def pool_name(app: App) -> str | None:
+    """Return what the pool of an app calls itself in the log, None if that is not open."""
+    return pool_of(app).name if is_open(app) else None
+
+
 @asynccontextmanager
 async def opened(app: App, *, apply_missing_schema: bool = False) -> AsyncIterator[None]:
     """Open *app* for the block, when the database is there; an app that is open already stays so.

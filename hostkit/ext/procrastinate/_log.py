@@ -1,7 +1,7 @@
 """What the engine and its pool write to the log, as far as hostkit says the same in one line."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 ABORTED = frozenset({"job_aborted", "job_aborted_retry"})
@@ -24,8 +24,8 @@ class OneLine(logging.Filter):
         last_error: The cause of the last outage, as the engine saw it.
     """
 
-    def __init__(self, pool: str) -> None:
-        """Keep quiet about connections of *pool* as well."""
+    def __init__(self, pool: Callable[[], str | None]) -> None:
+        """Keep quiet about connections of *pool* as well; it has another name when it was opened again."""
         super().__init__()
         self._pool = pool
         self.last_error: BaseException | None = None
@@ -39,11 +39,11 @@ class OneLine(logging.Filter):
             self.last_error = record.exc_info[1] if record.exc_info else None
             return False
         # "error connecting in 'pool-1': ...", at each attempt
-        return not (record.name == "psycopg.pool" and isinstance(record.args, tuple) and self._pool in record.args)
+        return not (record.name == "psycopg.pool" and isinstance(record.args, tuple) and self._pool() in record.args)
 
 
 @contextmanager
-def one_line(pool: str, worker: str) -> Iterator[OneLine]:
+def one_line(pool: Callable[[], str | None], worker: str) -> Iterator[OneLine]:
     """Filter the log lines of a worker of this name, and those of its pool, for the block."""
     names = ("procrastinate.worker", f"procrastinate.worker.{worker}", "procrastinate.utils", "psycopg.pool")
     filtered = OneLine(pool)

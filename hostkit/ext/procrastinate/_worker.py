@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC
+from functools import partial
 from typing import Any
 
 import anyio
@@ -144,7 +145,7 @@ class ProcrastinateWorker(BackgroundService):
         runner: Runner | None = None
         try:
             async with _database.opened(app, apply_missing_schema=settings.apply_schema):
-                with one_line(_database.pool_of(app).name, str(name)) as log:
+                with one_line(partial(_database.pool_name, app), str(name)) as log:
                     runner = self._runner = Runner(app, settings, stopping_token, self._errors, log)
                     try:
                         await runner.start()
