@@ -355,6 +355,35 @@ async def test_one_connection_that_falls_silent_is_one_as_well(
     assert host.lifetime.exit_code == 0
 
 
+async def test_a_look_for_jobs_to_be_cancelled_that_falls_silent_is_not_the_last(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker goes on to look for what was to be cancelled, also when it has once had no answer to that."""
+    monkeypatch.setattr(_engine, "ANSWER_TIMEOUT", 0.5)
+    silencer = Silencer(database)
+    async with silencer as address:
+        connector = procrastinate.PsycopgConnector(conninfo=address, kwargs={"prepare_threshold": None})
+        app = procrastinate.App(connector=connector)
+        began = asyncio.Event()
+
+        @app.task(name="wait")
+        async def wait() -> None:
+            began.set()
+            await asyncio.sleep(600)
+
+        options = {**QUICK, "listen_notify": False, "abort_job_polling_interval": 0.2}
+        async with hosted(worker := ProcrastinateWorker(app, **options)):
+            database.defer("wait")
+            await began.wait()
+            silencer.silence_at(b"abort_requested")
+            await until(lambda: silencer.is_silent)
+            database.execute("UPDATE procrastinate_jobs SET abort_requested = true")
+            await until(lambda: database.states() == ["aborted"])
+            restarts = worker.details()["restarts"]
+
+    assert restarts == 0
+
+
 async def test_a_job_whose_outcome_falls_into_silence_runs_again(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -221,6 +221,11 @@ class Silencer:
         """Let nothing through any more on the one connection that sends *words* next, from these on."""
         self._last_words = words
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether a connection is."""
+        return not all(each.is_set() for each in self._open)
+
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None

@@ -49,6 +49,11 @@ class WorkersManager(JobManager):
         with anyio.fail_after(ANSWER_TIMEOUT):
             return await super().defer_periodic_job(job, periodic_id, defer_timestamp)
 
+    async def list_jobs_to_abort_async(self, queue: str | None = None) -> Iterable[int]:
+        """Return which jobs that run are to be cancelled."""
+        with anyio.fail_after(ANSWER_TIMEOUT):
+            return await super().list_jobs_to_abort_async(queue)
+
     async def unregister_worker(self, worker_id: int) -> None:
         """Have a worker be forgotten."""
         with anyio.fail_after(ANSWER_TIMEOUT):
