@@ -2,7 +2,7 @@
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 import anyio
@@ -12,8 +12,10 @@ from puppet import live
 from scheduled import HOUR, MINUTE, START, Timed, hosted, log_lines, nothing, told
 from threads import on_a_thread
 
-from hostkit import HostFailedError
-from hostkit.scheduling import Daily, Every, Outcome, ScheduledJob, Scheduler
+from hostkit import HostFailedError, StoppingToken
+from hostkit.scheduling import Daily, Every, Outcome, ScheduledJob, Scheduler, _registry
+from hostkit.scheduling._engine import Engine, Options
+from hostkit.scheduling._entry import JobEntry
 
 
 async def test_a_sync_job_may_have_another_one_run() -> None:
@@ -324,3 +326,21 @@ def test_from_thread_is_not_needed() -> None:
             assert await to_thread.run_sync(lambda: from_thread.run_sync(len, timed.scheduler.jobs)) == 1
 
     anyio.run(main)
+
+
+async def test_a_pause_in_the_middle_of_the_start_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal handler may pause all jobs on the thread of the event loop, also between two steps of the start."""
+    timed = Timed()
+    job = timed.scheduler.add(nothing, Every(minutes=1))
+
+    def interrupted(jobs: Mapping[str, JobEntry], options: Options, token: StoppingToken) -> Engine:
+        engine = Engine(jobs, options, token)
+        timed.scheduler.pause()
+        return engine
+
+    monkeypatch.setattr(_registry, "Engine", interrupted)
+    async with timed.running():
+        await anyio.sleep(1.5 * MINUTE)
+        history = told(job.history)
+
+    assert history == [(1, "skipped", "the scheduler is paused")]

@@ -43,9 +43,9 @@ class Options(NamedTuple):
 class Engine:
     """Runs the jobs of a scheduler from its start to its stop."""
 
-    def __init__(self, jobs: Mapping[str, JobEntry], options: Options, token: StoppingToken, *, paused: bool) -> None:
+    def __init__(self, jobs: Mapping[str, JobEntry], options: Options, token: StoppingToken) -> None:
         """Prepare, in the scheduler's own context; `run` runs the jobs."""
-        self.paused = paused
+        self.paused = False
         self.abandoned: dict[DaemonThread[object], str] = {}
         """The threads that are no longer waited for, and the names of their jobs."""
         self._jobs = jobs

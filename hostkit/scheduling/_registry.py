@@ -98,7 +98,9 @@ class JobRegistry:
     def begin(self, token: StoppingToken) -> Engine:
         """Return the engine that runs the jobs from now on, in the current event loop and context."""
         with self._lock:
-            self._engine = engine = Engine(self._jobs, self._options, token, paused=self.paused)
+            self._engine = engine = Engine(self._jobs, self._options, token)
+            # Last: a signal handler may pause the jobs on this very thread, as soon as the lock is held.
+            engine.paused = self.paused
         return engine
 
     def end(self) -> None:
