@@ -8,11 +8,11 @@ import anyio
 import procrastinate
 import psycopg
 import pytest
-from durable import QUICK, Database, Server, hosted, log_lines, noting, until
+from durable import QUICK, SOON, Database, Server, hosted, log_lines, noting, until
 from psycopg.rows import dict_row
 
 from hostkit import HostFailedError, HostOptions, HostStateError, StartupTimeoutError
-from hostkit.ext.procrastinate import ProcrastinateWorker, WorkerNotRunningError, _database, apply_schema
+from hostkit.ext.procrastinate import ProcrastinateWorker, WorkerNotRunningError, _database, _engine, apply_schema
 from hostkit.testing import ManualStoppingToken
 
 
@@ -171,6 +171,30 @@ async def test_the_first_failure_of_the_engine_is_one_of_the_start(database: Dat
 
     assert isinstance(error, HostStateError)
     assert str(error) == "the database refuses the worker: RaiseException: no more workers"
+
+
+async def test_a_database_that_does_not_answer_yet_is_waited_for(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A migration may hold the engine's tables when a worker starts: that takes longer, and is no failure."""
+    monkeypatch.setattr(_engine, "ANSWER_TIMEOUT", 0.3)
+    app = database.app()
+    runs = noting(app)
+
+    with log_lines("WARNING") as lines:
+        async with await psycopg.AsyncConnection.connect(database.uri) as migration, anyio.create_task_group() as group:
+            await migration.execute("LOCK TABLE procrastinate_workers")
+
+            async def let_go() -> None:
+                await until(lambda: lines)
+                await migration.commit()
+
+            group.start_soon(let_go)
+            async with hosted(ProcrastinateWorker(app, **QUICK, backoff=SOON)):
+                database.defer("note")
+                await until(lambda: runs)
+
+    assert set(lines) == {"WARNING waiting for the database: it does not answer"}
 
 
 async def test_a_stop_during_the_start_leaves_nothing_behind(database: Database) -> None:

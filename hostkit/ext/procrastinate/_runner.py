@@ -66,17 +66,21 @@ class Runner:
         self._runs: list[EngineRun] = []
 
     async def start(self) -> None:
-        """Start the first worker; return when the database knows it.
+        """Start the first worker; return when the database knows it. Without an answer, another one is started.
 
         Raises:
             HostStateError: The database refuses it.
         """
         keep_a_periodic_task(self._app, self._settings.queues)
-        try:
-            await self._begin().started()
-        except (ConnectorException, TimeoutError) as error:
-            message = f"the database refuses the worker: {cause_of(error)}"
-            raise HostStateError(message) from error
+        while True:
+            try:
+                return await self._begin().started()
+            except TimeoutError:
+                logger.warning("waiting for the database: it does not answer")
+                await anyio.sleep(self._settings.backoff.delay(1))
+            except ConnectorException as error:
+                message = f"the database refuses the worker: {cause_of(error)}"
+                raise HostStateError(message) from error
 
     async def run(self) -> None:
         """Keep a worker running until the stop."""
