@@ -622,3 +622,16 @@ def test_forgotten_jobs_do_not_pile_up(apart: float) -> None:
 
     assert len(queue._instants) + sum(map(len, queue._jobs.values())) < 200
     assert queue.first() == HOUR
+
+
+def test_most_jobs_are_forgotten_when_most_are_removed() -> None:
+    """A scheduler that has had many jobs at a time holds on to few of them when they are gone."""
+    queue = MonotonicQueue()
+    kept, *others = [job_of(Every(hours=1)) for _ in range(1001)]
+    for job in (kept, *others):
+        queue.schedule(job, Reading(START, 0))
+
+    for job in others:
+        queue.unschedule(job)
+
+    assert sum(map(len, queue._jobs.values())) < 200

@@ -80,7 +80,7 @@ class _DueQueue(Generic[K]):
         self._jobs = {at: jobs for at, jobs in kept.items() if jobs}
         self._instants = list(self._jobs)
         heapq.heapify(self._instants)
-        self._spare = MOST_STALE + sum(map(len, self._jobs.values()))
+        self._spare = MOST_STALE + sum(map(len, self._jobs.values())) // 2  # again before most are stale
 
 
 class MonotonicQueue(_DueQueue[float]):
