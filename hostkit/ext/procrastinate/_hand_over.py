@@ -25,7 +25,8 @@ def hand_over(app: App) -> Callable[[Sequence[Job[object]]], Awaitable[None]]:
     They must be calls of tasks of the app, enqueued as ``queue.enqueue(send_welcome, 7)``: of the task itself or of its
     function. Their arguments are named after the function's parameters, so none may be positional-only or of ``*args``,
     and must be what JSON can hold. A key is the queueing lock, so that a job that waits with it already stands for
-    both; a delay is kept, attempts are not.
+    both; a delay is kept, attempts are not. Where a connection ends before it has told that jobs are made, they are
+    made once more.
 
     Add the queue after the `ProcrastinateWorker`, so that it stops first; an app that is not open is opened for it.
 
