@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 import anyio
 import procrastinate
+import psycopg
 import pytest
 from durable import QUICK, SOON, Database, Jobs, Silencer, hosted, log_lines, noting, outage, until
 from procrastinate.job_context import JobContext
@@ -353,6 +354,21 @@ async def test_one_connection_that_falls_silent_is_one_as_well(
             await until(lambda: runs and len(engines()) == 1)
 
     assert host.lifetime.exit_code == 0
+
+
+async def test_the_log_says_that_a_fetch_has_had_no_answer(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that is replaced as the engine's table is held by something else names that as the cause."""
+    monkeypatch.setattr(_engine, "ANSWER_TIMEOUT", 0.3)
+    with log_lines("WARNING") as lines:
+        async with (
+            await psycopg.AsyncConnection.connect(database.uri) as migration,
+            hosted(ProcrastinateWorker(database.app(), **QUICK)),
+        ):
+            await migration.execute("LOCK TABLE procrastinate_jobs")
+            await until(lambda: lines)
+            await migration.commit()
+
+    assert lines[0].endswith("TimeoutError: the database has not answered for 0.3 s")
 
 
 async def test_a_look_for_jobs_to_be_cancelled_that_falls_silent_is_not_the_last(

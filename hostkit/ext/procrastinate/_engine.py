@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import anyio
@@ -31,33 +32,38 @@ class WorkersManager(JobManager):
 
     async def prune_stalled_workers(self, seconds_since_heartbeat: float) -> list[int]:
         """Have the workers be forgotten that have gone."""
-        with anyio.fail_after(ANSWER_TIMEOUT):
+        with _in_time():
             return await super().prune_stalled_workers(seconds_since_heartbeat)
 
     async def register_worker(self) -> int:
         """Have a worker be known."""
-        with anyio.fail_after(ANSWER_TIMEOUT):
+        with _in_time():
             return await super().register_worker()
 
     async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
         """Fetch a job."""
-        with anyio.fail_after(ANSWER_TIMEOUT):
+        with _in_time():
             return await super().fetch_job(queues, worker_id)
 
     async def defer_periodic_job(self, job: Job, periodic_id: str, defer_timestamp: int) -> int | None:
         """Make the job of an instant."""
-        with anyio.fail_after(ANSWER_TIMEOUT):
+        with _in_time():
             return await super().defer_periodic_job(job, periodic_id, defer_timestamp)
 
     async def list_jobs_to_abort_async(self, queue: str | None = None) -> Iterable[int]:
         """Return which jobs that run are to be cancelled."""
-        with anyio.fail_after(ANSWER_TIMEOUT):
+        with _in_time():
             return await super().list_jobs_to_abort_async(queue)
 
     async def unregister_worker(self, worker_id: int) -> None:
         """Have a worker be forgotten."""
-        with anyio.fail_after(ANSWER_TIMEOUT):
+        with _in_time():
             await super().unregister_worker(worker_id)
+
+
+def _in_time() -> AbstractContextManager[object]:
+    """Bound what is asked in the block."""
+    return anyio.fail_after(ANSWER_TIMEOUT, reason=f"the database has not answered for {ANSWER_TIMEOUT:g} s")
 
 
 def bound_answers(app: App) -> None:
