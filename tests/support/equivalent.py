@@ -5,6 +5,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "if not (self.started and self.lifetime.stopping or was_settled)": "wakes more often; what waits looks again",
     },
     "_core/registration": {"class ServiceOptions(TypedDict, ": "for type checkers: a call may leave options out"},
+    "_core/service_run": {"ENDED = ": "the order of the phases counts, not the number"},
     "_core/shutdown": {
         "LAST_ROUNDS = ": "a margin: how often the loop turns once more",
         "steps = self._steps if self._forcing else self._steps[self._turn : self._turn + 2]": "what it adds has ended",
