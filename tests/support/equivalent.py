@@ -31,7 +31,6 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "jobs/_delayed": {"if self._next_look(now) <= self._look_at": "wakes once more, and looks again"},
     "jobs/_dispatcher": {
         "MAX_ENDED_IN_READY = ": "a margin: when what was cancelled is dropped",
-        "self._cancelled_in_ready = ": "likewise",
         "self.time: Callable[[], float] = lambda: ": "not called before a loop runs",
         "seconds = -1.0 if when is None": "no time to wait, as well",
     },
